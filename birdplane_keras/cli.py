@@ -1,0 +1,193 @@
+"""The command line `birdplane`, and the door of `scripts/compare.py`. Nothing heavy is imported before it is needed."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from birdplane_keras.errors import DataError, RequestError
+from birdplane_keras.recipe import PRESETS, build_recipe
+
+ENGINES = ("stock",)
+INTERRUPTED = 130
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with the request in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `birdplane`; returns the exit status."""
+    parser = OneLineParser(prog="birdplane", description="Airplane or bird: a Keras 3 port held against PyTorch.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, add_arguments, help_line in (
+        ("data", add_data_arguments, "find or fetch the images, and say what was found"),
+        ("train", add_train_arguments, "train the Keras model alone"),
+        ("compare", add_compare_arguments, "train both sides and compare them rung by rung"),
+    ):
+        add_arguments(commands.add_parser(name, help=help_line, description=help_line.capitalize() + "."))
+    return run(parser, argv)
+
+
+def compare(argv: list[str] | None = None) -> int:
+    """Runs `scripts/compare.py`; returns 0 where the sides match, 1 where they diverged, 2 for an unusable request."""
+    parser = OneLineParser(prog="compare.py", description="Train both sides and compare them rung by rung.")
+    add_compare_arguments(parser)
+    return run(parser, argv)
+
+
+def run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Parses and runs a command; what the user can mend becomes one line on stderr and exit status 2."""
+    arguments = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    logger = logging.getLogger("birdplane_keras")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
+    try:
+        return command(arguments)
+    except (RequestError, DataError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; no file was left half-written", file=sys.stderr)
+        return INTERRUPTED
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares where the images come from."""
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="cache folder (default: BIRDPLANE_DATA, else the platform's)"
+    )
+    parser.add_argument("--synthetic", action="store_true", help="a generated stand-in instead of CIFAR-10")
+    parser.set_defaults(command=data_command)
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what to train and on what."""
+    parser.add_argument("--preset", default="narrow", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the training images (default: the preset's)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="fixes initial weights and batch order (default: 0)")
+    parser.add_argument("--device", default="cpu", metavar="D", help="as PyTorch names it (default: cpu)")
+    add_data_arguments(parser)
+    parser.set_defaults(command=train_command)
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what to compare and where the report goes."""
+    add_train_arguments(parser)
+    parser.add_argument("--engine", default="stock", metavar="NAME", help=f"one of {', '.join(ENGINES)}")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for report.json and pictures (default: runs/PRESET)"
+    )
+    parser.set_defaults(command=compare_command)
+    parser.epilog = (
+        "exit status: 0 the sides match, 1 they diverged, 2 the request or the data is unusable. "
+        "example: python scripts/compare.py --preset wide --out runs/wide"
+    )
+
+
+def data_command(arguments: argparse.Namespace) -> int:
+    """`birdplane data`."""
+    from birdplane_keras.data import find_or_fetch
+
+    batches = find_or_fetch(arguments.data_dir, use_synthetic=arguments.synthetic)
+    what = "CIFAR-10" if batches.source == "cifar-10" else "SYNTHETIC DATA, not CIFAR-10"
+    print(f"{what}: the six batches are in {batches.folder} ({batches.route}); all six md5 sums agree.")
+    return 0
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    """`birdplane train`."""
+    recipe = build_recipe(arguments.preset, epochs=arguments.epochs, seed=arguments.seed)
+    check_device(arguments.device)
+    from birdplane_keras.data import load_data
+    from birdplane_keras.data.inputs import normalize
+    from birdplane_keras.evaluation import evaluate_logits, report_text
+    from birdplane_keras.progress import epoch_bar
+    from birdplane_keras.training import train
+
+    (x_train, y_train), (x_validation, y_validation) = load_data(arguments.data_dir, synthetic=arguments.synthetic)
+    if arguments.synthetic:
+        print("SYNTHETIC DATA: generated pictures, not CIFAR-10")
+    with epoch_bar("Keras", recipe.epochs) as bar:
+        trained = train(
+            recipe,
+            (normalize(x_train), y_train),
+            (normalize(x_validation), y_validation),
+            device=arguments.device,
+            on_epoch_end=lambda epoch, model, metrics: bar(epoch, metrics),
+        )
+    print(f"Train accuracy: {evaluate_logits(trained.train_logits, y_train)['accuracy']:.4f}")
+    print(f"Validation accuracy: {evaluate_logits(trained.validation_logits, y_validation)['accuracy']:.4f}")
+    print(report_text(trained.validation_logits, y_validation))
+    return 0
+
+
+def compare_command(arguments: argparse.Namespace) -> int:
+    """`birdplane compare` and `scripts/compare.py`."""
+    recipe = build_recipe(arguments.preset, epochs=arguments.epochs, seed=arguments.seed)
+    if arguments.engine not in ENGINES:
+        raise RequestError(f"expected an engine among {', '.join(ENGINES)}, received {arguments.engine!r}")
+    out = prepare_folder(arguments.out or Path("runs") / recipe.name)
+    check_device(arguments.device)
+    from rich.console import Console
+
+    from birdplane_keras.comparison.report import build_report, save_report
+    from birdplane_keras.comparison.run import compare as compare_programs
+    from birdplane_keras.data import default_data_dir, find_or_fetch
+    from birdplane_keras.reporting.terminal import print_report
+
+    data_dir = arguments.data_dir or default_data_dir()
+    source = find_or_fetch(data_dir, use_synthetic=arguments.synthetic).source
+    try:
+        comparison = compare_programs(
+            recipe, data_dir=data_dir, out=out, device=arguments.device, synthetic=arguments.synthetic
+        )
+        report = build_report(comparison, recipe, engine=arguments.engine, source=source, device=arguments.device)
+        written = save_report(out, report)
+    except OSError as error:
+        raise RequestError(f"expected a folder to write to, received «{error.strerror or error}» for {out}") from error
+    console = Console()
+    print_report(report, console)
+    console.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
+    return 1 if comparison.verdict == "diverged" else 0
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Makes the output folder, and makes sure that it can be written to."""
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"expected a folder for --out, received the file {folder}: name another, or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RequestError(f"expected a writable folder for --out, received «{error.strerror}» for {folder}") from error
+    return folder
+
+
+def check_device(name: str) -> None:
+    """Makes sure that tensors can be put on a device.
+
+    Raises:
+        RequestError: PyTorch does not know the device, or this machine does not have it.
+    """
+    import torch
+
+    try:
+        if torch.empty(0, device=name).is_meta:
+            raise RuntimeError("the meta device holds no numbers")
+    except (RuntimeError, AssertionError) as error:  # PyTorch asserts that CUDA was compiled in
+        reason = str(error).splitlines()[0]
+        raise RequestError(
+            f"expected a device that this machine has, such as cpu, received {name!r}: {reason}"
+        ) from error

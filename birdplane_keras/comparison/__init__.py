@@ -1,0 +1,1 @@
+"""Where the two sides meet: the code behind `scripts/compare.py`. No other module imports both programs."""

@@ -1,0 +1,9 @@
+"""The two ways in which a request ends without an answer; both become one line on stderr and exit status 2."""
+
+
+class RequestError(ValueError):
+    """What was asked for cannot be done as asked: a wrong flag, an unusable output folder, a missing device."""
+
+
+class DataError(RuntimeError):
+    """The images cannot be had, or what is there is not what it should be."""

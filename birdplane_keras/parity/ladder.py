@@ -1,0 +1,207 @@
+"""The rungs, cheapest first: each compares one thing that the two sides did. NumPy only.
+
+`climb` in `checks` takes them in order; this module knows what each of them compares.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+from birdplane_keras.parity.checks import Check, check_from_differences, compare_tensor, compare_tensors
+from birdplane_keras.parity.noise import NoiseEnvelope
+from birdplane_keras.parity.records import Tensors, TrainingRun
+from birdplane_keras.parity.tolerances import TOLERANCES
+
+ALL_BITS_AGREE = "every bit agrees, so no noise had to be measured"
+
+
+def compare_recipes(keras: Mapping[str, object], torch: Mapping[str, object]) -> Check:
+    """`recipe`: the hyperparameters, field by field, as the two programs state them."""
+    fields = list(dict.fromkeys([*torch, *keras]))
+    differing = [field for field in fields if keras.get(field, "absent") != torch.get(field, "absent")]
+    if not fields or differing:
+        told = [f"{f}: {keras.get(f, 'absent')} in Keras, {torch.get(f, 'absent')} in PyTorch" for f in differing]
+        return Check(
+            name="recipe",
+            passed=False,
+            reason="; ".join(told) or "nothing was compared",
+            where={"field": differing[0]} if differing else None,
+        )
+    return exact_check("recipe", f"{len(fields)} fields agree")
+
+
+def compare_batch_order(keras: Iterable[Sequence[np.ndarray]], torch: Iterable[Sequence[np.ndarray]]) -> Check:
+    """`batch_order`: the images of every batch of every epoch, and so the number of batches and their sizes."""
+    batches = 0
+    for epoch, (ours, theirs) in enumerate(zip_longest(keras, torch)):
+        if ours is None or theirs is None:
+            side = "Keras" if ours is None else "PyTorch"
+            return broken_order(f"{side} has no epoch {epoch}", epoch, 0)
+        for step, (mine, yours) in enumerate(zip_longest(ours, theirs)):
+            if mine is None or yours is None:
+                counts = f"{len(ours)} batches in Keras, {len(theirs)} in PyTorch"
+                return broken_order(f"epoch {epoch} has {counts}", epoch, step)
+            if len(mine) != len(yours):
+                sizes = f"{len(mine)} images in Keras, {len(yours)} in PyTorch"
+                return broken_order(f"batch {step} of epoch {epoch} has {sizes}", epoch, step)
+            if not np.array_equal(mine, yours):
+                return broken_order(f"batch {step} of epoch {epoch} holds other images or another order", epoch, step)
+            batches += 1
+    if batches == 0:
+        return Check(name="batch_order", passed=False, reason="nothing was compared")
+    return exact_check("batch_order", f"{batches} batches hold the same images in the same order")
+
+
+def broken_order(reason: str, epoch: int, step: int) -> Check:
+    """Returns the failed check of the batch order."""
+    return Check(name="batch_order", passed=False, reason=reason, where={"epoch": epoch, "step": step})
+
+
+def compare_parameter_counts(keras: Sequence[int], torch: Sequence[int]) -> Check:
+    """`parameter_counts`: the elements of each trainable tensor, in the order of the layers."""
+    if not keras or list(keras) != list(torch):
+        reason = f"{sum(keras)} {list(keras)} in Keras, {sum(torch)} {list(torch)} in PyTorch"
+        return Check(name="parameter_counts", passed=False, reason=reason)
+    return exact_check("parameter_counts", f"{sum(keras)} {list(keras)}")
+
+
+def exact_check(name: str, reason: str) -> Check:
+    """Returns the passed check of things that are not tensors."""
+    return Check(name=name, passed=True, max_abs_difference=0.0, bits_differing=0, tolerance=0.0, reason=reason)
+
+
+def compare_exactly(rung: str, keras: Tensors, torch: Tensors) -> Check:
+    """`data`, `initial_weights`: tensors in which every bit counts."""
+    return compare_tensors(rung, keras, torch, reason=TOLERANCES[rung].reason)
+
+
+def compare_within(rung: str, keras: Tensors, torch: Tensors, tolerances: Mapping[str, float]) -> Check:
+    """`forward`, `loss`, `gradients`, `first_update`: tensors that may differ by the measured rounding."""
+    return compare_tensors(rung, keras, torch, tolerances=tolerances, reason=describe(rung))
+
+
+def describe(rung: str) -> str:
+    """Returns a rung's tolerance and its reason in words."""
+    tolerance = TOLERANCES[rung]
+    return f"{tolerance.factor:g} x {tolerance.noise}: {tolerance.reason}"
+
+
+def compare_trajectories(
+    keras: np.ndarray,
+    torch: np.ndarray,
+    *,
+    steps_per_epoch: int,
+    envelope: NoiseEnvelope | None,
+    first_loss_noise: float,
+) -> Check:
+    """`trajectory`: the loss of every step.
+
+    A step may differ by a multiple of the largest difference that the envelope met up to that step. Before the first
+    difference of the envelope the rounding of the first loss counts in its place.
+
+    Args:
+        keras: (steps,) float32.
+        torch: (steps,) float32.
+        steps_per_epoch: To name the epoch of a step.
+        envelope: `None` where every bit agrees.
+        first_loss_noise: How far the reference's first loss is from its float64 answer.
+    """
+    whole = compare_tensor("step_losses", keras, torch)
+    if whole.problem is not None:
+        where = None if whole.index is None else locate(whole.index[0], steps_per_epoch)
+        return Check(name="trajectory", passed=False, reason=f"the losses of the steps: {whole.problem}", where=where)
+    if envelope is None:
+        return check_from_differences("trajectory", [whole], ALL_BITS_AGREE)
+    noise = np.maximum(np.maximum.accumulate(envelope.step_losses), first_loss_noise)
+    allowed = TOLERANCES["trajectory"].factor * noise
+    difference = np.abs(keras.astype(np.float64) - torch)
+    beyond = np.flatnonzero(difference > allowed)
+    step = int(beyond[0]) if len(beyond) else int((difference / allowed).argmax())
+    reason = describe("trajectory")
+    return Check(
+        name="trajectory",
+        passed=not len(beyond),
+        max_abs_difference=float(difference[step]),
+        bits_differing=whole.bits_differing,
+        tolerance=float(allowed[step]),
+        reason=f"step {step} is beyond: {reason}" if len(beyond) else reason,
+        where=locate(step, steps_per_epoch) if len(beyond) else None,
+    )
+
+
+def locate(step: int, steps_per_epoch: int) -> dict[str, object]:
+    """Names a step, counted from 0 over the whole run."""
+    return {"tensor": "loss", "step": step, "epoch": step // steps_per_epoch, "batch": step % steps_per_epoch}
+
+
+def compare_final_weights(keras: Tensors, torch: Tensors, envelope: NoiseEnvelope | None) -> Check:
+    """`final_weights`: every trained tensor, against the largest difference of the envelope in that tensor."""
+    if envelope is None:
+        return compare_tensors("final_weights", keras, torch, reason=ALL_BITS_AGREE)
+    factor = TOLERANCES["final_weights"].factor
+    allowed = {name: factor * largest for name, largest in envelope.largest_weight_difference().items()}
+    return compare_tensors("final_weights", keras, torch, tolerances=allowed, reason=describe("final_weights"))
+
+
+def compare_predictions(keras: np.ndarray, torch: np.ndarray, envelope: NoiseEnvelope | None) -> Check:
+    """`predictions`: the final logits (N, 2) of every validation image.
+
+    A predicted class changes only where the two logits of an image are closer than twice their difference between the
+    sides, so the tolerance on the logits bounds the churn as well.
+    """
+    if envelope is None:
+        return check_from_differences("predictions", [compare_tensor("logits", keras, torch)], ALL_BITS_AGREE)
+    tolerance = TOLERANCES["predictions"].factor * envelope.validation_logits
+    difference = compare_tensor("logits", keras, torch, tolerance)
+    reason = f"{describe('predictions')}; the copy's churn is {envelope.churn}"
+    return check_from_differences("predictions", [difference], reason)
+
+
+def churn(keras: np.ndarray, torch: np.ndarray) -> int:
+    """Counts the images, rows of logits (N, C), on which the two sides predict different classes."""
+    return int((keras.argmax(axis=1) != torch.argmax(axis=1)).sum())
+
+
+def compare_accuracies(keras: TrainingRun, torch: TrainingRun, labels: np.ndarray) -> Check:
+    """`accuracy`: the right images, as each framework's own metric reported them after the last epoch.
+
+    Each count must be the recount from that side's logits, over all images; between the sides, the churn is allowed.
+    """
+    recounts, reports = {}, {}
+    for side, run in (("Keras", keras), ("PyTorch", torch)):
+        recounts[side] = float((run.validation_logits.argmax(axis=1) == labels).sum())
+        reports[side] = count_images(run.history["validation_accuracy"][-1], len(labels))
+    differences = [
+        *(compare_tensor(f"{s}'s metric against the recount", reports[s], np.array(recounts[s])) for s in reports),
+        compare_tensor(
+            "Keras against PyTorch",
+            reports["Keras"],
+            reports["PyTorch"],
+            TOLERANCES["accuracy"].factor * churn(keras.validation_logits, torch.validation_logits),
+        ),
+    ]
+    return check_from_differences("accuracy", differences, f"in images; {TOLERANCES['accuracy'].reason}")
+
+
+def count_images(accuracy: float, images: int) -> np.ndarray:
+    """Returns the whole number of images behind a float32 accuracy, () float64; NaN where there is none."""
+    count = accuracy * images
+    return np.array(float(np.rint(count)) if abs(count - np.rint(count)) < 0.01 else np.nan)
+
+
+def bits_differ(keras: TrainingRun, torch: TrainingRun) -> bool:
+    """Whether two runs that can be compared at all differ in a loss, a trained weight or a logit."""
+    ours, theirs = (
+        {"step_losses": run.step_losses, "validation_logits": run.validation_logits, **run.weights}
+        for run in (keras, torch)
+    )
+    whole = compare_tensors("all", ours, theirs, reason="")
+    return whole.bits_differing is not None and whole.bits_differing > 0
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    """Sums up the ladder: `bit-exact`, `rounding-only` or `diverged`."""
+    if not checks or not all(check.passed for check in checks):
+        return "diverged"
+    return "bit-exact" if all(check.bits_differing == 0 for check in checks) else "rounding-only"

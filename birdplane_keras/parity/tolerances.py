@@ -1,0 +1,42 @@
+"""The one table of tolerances: how much each rung allows, and why."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How much a rung allows.
+
+    Args:
+        factor: Multiple of the measured noise that is allowed; 0 where every bit counts.
+        noise: What is measured, in words.
+        reason: Why this much.
+    """
+
+    factor: float
+    noise: str
+    reason: str
+
+
+EXACT = "nothing is computed here, so every bit must agree"
+FLOAT64 = "the reference's distance from its own float64 answer"
+TWO_ROUNDINGS = "each side may be that far from the float64 answer (x2), and one batch is one draw of it (x2)"
+ENVELOPE = "the reference against a copy with one weight moved by one ULP"
+PENDING = "the copy's drift is one draw of what rounding does"
+
+TOLERANCES = {
+    "recipe": Tolerance(factor=0, noise="none", reason=EXACT),
+    "data": Tolerance(factor=0, noise="none", reason=EXACT),
+    "batch_order": Tolerance(factor=0, noise="none", reason=EXACT),
+    "parameter_counts": Tolerance(factor=0, noise="none", reason=EXACT),
+    "initial_weights": Tolerance(factor=0, noise="none", reason=EXACT),
+    "forward": Tolerance(factor=4, noise=FLOAT64, reason=TWO_ROUNDINGS),
+    "loss": Tolerance(factor=4, noise=FLOAT64, reason=TWO_ROUNDINGS),
+    "gradients": Tolerance(factor=4, noise=FLOAT64, reason=TWO_ROUNDINGS),
+    "first_update": Tolerance(factor=4, noise=FLOAT64, reason=TWO_ROUNDINGS),
+    "trajectory": Tolerance(factor=10, noise=ENVELOPE, reason=PENDING),
+    "final_weights": Tolerance(factor=10, noise=ENVELOPE, reason=PENDING),
+    "predictions": Tolerance(factor=10, noise=ENVELOPE, reason=PENDING),
+    "accuracy": Tolerance(factor=1, noise="the churn", reason="images on which the sides agree add the same to both"),
+}
+RUNGS = tuple(TOLERANCES)

@@ -1,0 +1,114 @@
+"""Pictures of a comparison, drawn from the content of its report."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from birdplane_keras.labels import CLASS_NAMES
+from birdplane_keras.parity.certificate import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIDES = {"torch": "PyTorch", "keras": "Keras"}
+COLOURS = {"torch": "#d95f02", "keras": "#1b6ca8", "envelope": "#9a9a9a"}
+STYLES = {"torch": "-", "keras": "--"}  # where the sides agree, both remain visible
+DOTS_PER_INCH = 120
+
+
+def save_figures(folder: Path, report: Mapping[str, Any]) -> list[Path]:
+    """Draws every picture that the report has the numbers for, and removes those that it has not.
+
+    Returns:
+        The paths written.
+    """
+    trained = report["keras"]["history"] is not None
+    written = []
+    for name, render in RENDERERS.items():
+        path = folder / f"{name}.png"
+        if not trained:
+            path.unlink(missing_ok=True)
+            continue
+        picture = io.BytesIO()
+        render(report).savefig(picture, format="png", dpi=DOTS_PER_INCH)
+        write_atomically(path, picture.getvalue())
+        written.append(path)
+    return written
+
+
+def build_figure(report: Mapping[str, Any], columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:
+    """Returns a figure titled with what was compared, and its axes in a row."""
+    from matplotlib.figure import Figure  # no pyplot: no window system, no state
+
+    figure = Figure(figsize=size, layout="constrained")
+    label = "" if report["data"] == "cifar-10" else "SYNTHETIC DATA, not CIFAR-10 · "
+    what = f"{report['preset']} · engine {report['engine']} · seed {report['seed']} · {report['verdict']}"
+    figure.suptitle(label + what, fontsize=11)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def render_curves(report: Mapping[str, Any]) -> "Figure":
+    """Draws loss and accuracy of both sides over the epochs, training and validation."""
+    figure, axes = build_figure(report, 2, (11, 4.2))
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+        for side, title in SIDES.items():
+            history = report[side]["history"]
+            epochs = np.arange(1, len(history[quantity]) + 1)
+            style = {"color": COLOURS[side], "linestyle": STYLES[side], "marker": "." if len(epochs) < 3 else None}
+            axis.plot(epochs, history[quantity], **style, linewidth=1.8, label=f"{title}, training")
+            axis.plot(epochs, history[f"validation_{quantity}"], **style, linewidth=0.9, label=f"{title}, validation")
+        axis.set(xlabel="epoch", ylabel=quantity, title=quantity.capitalize())
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return figure
+
+
+def render_confusion_matrices(report: Mapping[str, Any]) -> "Figure":
+    """Draws both confusion matrices on the validation images, through scikit-learn's display."""
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    figure, axes = build_figure(report, 2, (9, 4.2))
+    for axis, (side, title) in zip(axes, SIDES.items(), strict=True):
+        matrix = np.array(report[side]["confusion_matrix"])
+        display = ConfusionMatrixDisplay(matrix, display_labels=CLASS_NAMES)
+        display.plot(ax=axis, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": matrix.sum(axis=1).max()})
+        axis.set_title(f"{title}: {report[side]['validation_accuracy']:.4f}")
+    return figure
+
+
+def render_distances(report: Mapping[str, Any]) -> "Figure":
+    """Draws the largest difference between the sides' weights after each epoch, with the noise envelope."""
+    figure, (axis,) = build_figure(report, 1, (8, 4.6))
+    distances = report["weight_distances"]
+    epochs = np.array(distances["epochs"]) + 1
+    marker = "o" if len(epochs) < 3 else None
+    if distances["envelope"] is None:
+        axis.text(0.5, 0.5, "0 bits differ after every epoch", ha="center", transform=axis.transAxes)
+        axis.set_xlim(1, max(2, epochs[-1]))
+    else:
+        envelope = np.maximum.accumulate(distances["envelope"])
+        label = "noise envelope: PyTorch against itself, one weight moved by one ULP"
+        smallest = max(min(positive(distances["envelope"]) + positive(distances["sides"])) / 3, 1e-12)
+        axis.fill_between(epochs, smallest, envelope, color=COLOURS["envelope"], alpha=0.35, label=label)
+        axis.plot(epochs, distances["envelope"], color=COLOURS["envelope"], linewidth=1, marker=marker)
+        axis.plot(epochs, distances["sides"], color=COLOURS["keras"], marker=marker, label="Keras against PyTorch")
+        axis.set_yscale("log")
+        axis.legend(fontsize=8, loc="upper left")
+    axis.set(xlabel="epoch", ylabel="largest difference of any weight", title="Distance between the weights")
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def positive(values: list[float]) -> list[float]:
+    """Returns the values above zero, which a log axis can show; one ULP of 1 where there is none."""
+    return [value for value in values if value is not None and value > 0] or [2.0**-23]
+
+
+RENDERERS: dict[str, Callable[[Mapping[str, Any]], "Figure"]] = {
+    "curves": render_curves,
+    "confusion_matrices": render_confusion_matrices,
+    "weight_distances": render_distances,
+}

@@ -1,0 +1,112 @@
+"""The comparison as tables in a terminal, drawn from the content of its report."""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from birdplane_keras.labels import CLASS_NAMES
+
+SIDES = {"torch": "PyTorch", "keras": "Keras"}
+SENTENCES = {
+    "bit-exact": "The sides agree in every bit.",
+    "rounding-only": "The sides differ by rounding only: no more than the reference does from itself.",
+    "diverged": "The sides are not the same.",
+}
+COLOURS = {"bit-exact": "green", "rounding-only": "green", "diverged": "red"}
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """Prints the ladder, the results of both sides and the verdict."""
+    if report["data"] != "cifar-10":
+        console.print("SYNTHETIC DATA: generated pictures, not CIFAR-10", style="bold yellow")
+    console.print(render_ladder(report))
+    if report["keras"]["validation_accuracy"] is not None:
+        console.print(render_results(report))
+        console.print(render_evaluations(report))
+    console.print(render_verdict(report))
+
+
+def render_ladder(report: Mapping[str, Any]) -> Table:
+    """Returns one row per rung: outcome, difference, tolerance, bits."""
+    table = Table(title=f"Parity ladder: {report['preset']}, engine {report['engine']}, seed {report['seed']}")
+    table.add_column("rung")
+    table.add_column("")
+    for title in ("difference", "tolerance", "bits differing"):
+        table.add_column(title, justify="right")
+    for check in report["checks"]:
+        reached = not check["reason"].startswith("not reached")
+        outcome = ("[green]passed[/]" if check["passed"] else "[red]BROKEN[/]") if reached else "[dim]not reached[/]"
+        bits = check["bits_differing"]
+        table.add_row(
+            check["name"],
+            outcome,
+            number(check["max_abs_difference"]),
+            number(check["tolerance"]),
+            "" if bits is None else f"{bits:,}",
+        )
+    return table
+
+
+def number(value: float | None) -> str:
+    """Returns a difference in a few characters."""
+    return "" if value is None else "0" if value == 0 else f"{value:.2g}"
+
+
+def render_results(report: Mapping[str, Any]) -> Table:
+    """Returns the results of both sides, side by side."""
+    table = Table(title=f"{report['epochs']} epochs on {report['environment']['device']}")
+    table.add_column("")
+    for title in SIDES.values():
+        table.add_column(title, justify="right")
+    sides = [report[side] for side in SIDES]
+    table.add_row("parameters", *(f"{side['parameter_count']:,}" for side in sides))
+    table.add_row("train accuracy", *(f"{side['train_accuracy']:.4f}" for side in sides))
+    table.add_row("validation accuracy", *(f"{side['validation_accuracy']:.4f}" for side in sides))
+    table.add_row("seconds per epoch", *(f"{median(side['seconds_per_epoch']):.2f}" for side in sides))
+    table.add_row("weights", *(side["weights_sha256"][:12] for side in sides))
+    return table
+
+
+def render_evaluations(report: Mapping[str, Any]) -> Columns:
+    """Returns confusion matrix and classification report of both sides, side by side."""
+    return Columns([render_evaluation(title, report[side]) for side, title in SIDES.items()])
+
+
+def render_evaluation(title: str, side: Mapping[str, Any]) -> Panel:
+    """Returns one side's confusion matrix and classification report on the validation images."""
+    matrix = Table(title="confusion matrix", title_justify="left")
+    matrix.add_column("true \\ predicted")
+    report = Table(title="classification report", title_justify="left")
+    report.add_column("")
+    for name in CLASS_NAMES:
+        matrix.add_column(name, justify="right")
+    for name, row in zip(CLASS_NAMES, side["confusion_matrix"], strict=True):
+        matrix.add_row(name, *(str(count) for count in row))
+    columns = ("precision", "recall", "f1-score", "support")
+    for column in columns:
+        report.add_column(column, justify="right")
+    for name in CLASS_NAMES:
+        entry = side["classification_report"][name]
+        report.add_row(name, *(f"{entry[c]:.0f}" if c == "support" else f"{entry[c]:.4f}" for c in columns))
+    return Panel(Group(matrix, report), title=title, expand=False)
+
+
+def render_verdict(report: Mapping[str, Any]) -> Text:
+    """Returns the verdict in a sentence, with the churn or the first thing that broke."""
+    verdict = report["verdict"]
+    text = Text.assemble((f"{verdict}: ", f"bold {COLOURS[verdict]}"), SENTENCES[verdict])
+    if report["churn"] is not None:
+        images = sum(map(sum, report["keras"]["confusion_matrix"]))
+        text.append(f" Churn: {report['churn']} of {images:,} validation images.")
+    if report["first_failure"] is not None:
+        failure = dict(report["first_failure"])
+        rung, reason = failure.pop("rung"), failure.pop("reason")
+        place = ", ".join(f"{name} {value}" for name, value in failure.items() if value is not None)
+        text.append(f"\nFirst broken rung: {rung}" + (f" ({place})" if place else "") + f". {reason}")
+    return text

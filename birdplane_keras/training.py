@@ -1,0 +1,148 @@
+"""Training through `model.fit()`, with a record of what happened."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import torch
+
+from birdplane_keras.data.batches import EpochBatches
+from birdplane_keras.model import build_model
+from birdplane_keras.recipe import Recipe
+
+Arrays = tuple[np.ndarray, np.ndarray]
+OnEpochEnd = Callable[[int, keras.Model, dict[str, float]], None]
+
+HISTORY = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "val_loss": "validation_loss",
+    "val_accuracy": "validation_accuracy",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """What a training run leaves behind, all on the CPU.
+
+    Args:
+        weights: Final value of each trainable weight under its Keras path; kernels are (in, out) float32.
+        step_losses: (steps,) float32, the loss of every batch, before its update.
+        history: A list with one number per epoch for each of `loss` (mean over the images as they were met),
+            `accuracy` (likewise), `validation_loss` and `validation_accuracy` (after the epoch).
+        train_logits: (10000, 2) float32, the trained model on the training images in file order.
+        validation_logits: (2000, 2) float32, the same on the validation images.
+        seconds_per_epoch: Wall time of the steps of each epoch; validation and callbacks are not in it.
+    """
+
+    weights: dict[str, np.ndarray]
+    step_losses: np.ndarray
+    history: dict[str, list[float]]
+    train_logits: np.ndarray
+    validation_logits: np.ndarray
+    seconds_per_epoch: list[float]
+
+
+class StepLoss(keras.losses.SparseCategoricalCrossentropy):
+    """The stock loss, which also keeps its last value: Keras' logs hold running means only."""
+
+    latest: torch.Tensor  # after the first step
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        loss = super().__call__(y_true, y_pred, sample_weight)
+        self.latest = loss.detach()
+        return loss
+
+
+class Recorder(keras.callbacks.Callback):
+    """Notes the loss of every step and the seconds of every epoch's steps."""
+
+    def __init__(self, loss: StepLoss) -> None:
+        super().__init__()
+        self.loss = loss
+        self.step_losses: list[torch.Tensor] = []
+        self.seconds_per_epoch: list[float] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step_losses.append(self.loss.latest)
+        if batch == self.params["steps"] - 1:
+            float(self.loss.latest)  # waits for the device
+            self.seconds_per_epoch.append(time.perf_counter() - self.started)
+
+
+def build_loss(recipe: Recipe) -> StepLoss:
+    """Both of the original's forms, NLL after LogSoftmax and cross-entropy of logits, are this one Keras loss."""
+    return StepLoss(from_logits=True)
+
+
+def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """Plain SGD: `w -= learning_rate * gradient`."""
+    return keras.optimizers.SGD(learning_rate=recipe.learning_rate)
+
+
+def compile_model(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """Compiles the model as the recipe says, and returns it."""
+    model.compile(optimizer=build_optimizer(recipe), loss=build_loss(recipe), metrics=["accuracy"], jit_compile=False)
+    return model
+
+
+def build_train_batches(train_data: Arrays, recipe: Recipe) -> EpochBatches:
+    """Returns the shuffled mini-batches; they take the epoch from `follow_epochs`."""
+    return EpochBatches(*train_data, batch_size=recipe.batch_size, seed=recipe.seed)
+
+
+def train(
+    recipe: Recipe,
+    train_data: Arrays,
+    validation_data: Arrays,
+    *,
+    model: keras.Model | None = None,
+    device: str = "cpu",
+    on_epoch_end: OnEpochEnd | None = None,
+) -> TrainingRun:
+    """Trains the classifier as the recipe says.
+
+    Args:
+        recipe: Layers, loss, rate, batches, epochs, seed.
+        train_data: Normalised pixels (N, 3072) float32 and labels (N,) int64.
+        validation_data: The same.
+        model: Start from this model instead of a new one; it is trained in place.
+        device: Where to train, as PyTorch names it.
+        on_epoch_end: Called as `on_epoch_end(epoch, model, metrics)`; the metrics are the last entries of `history`.
+    """
+    with keras.device(device):
+        model = compile_model(model or build_model(recipe), recipe)
+        batches = build_train_batches(train_data, recipe)
+        recorder = Recorder(model.loss)
+        callbacks = [batches.follow_epochs(), recorder]
+        if on_epoch_end is not None:
+            callbacks.append(
+                keras.callbacks.LambdaCallback(
+                    on_epoch_end=lambda epoch, logs: on_epoch_end(epoch, model, {HISTORY[n]: logs[n] for n in HISTORY})
+                )
+            )
+        history = model.fit(
+            batches,
+            epochs=recipe.epochs,
+            shuffle=False,  # the batches are in order already
+            validation_data=validation_data,
+            validation_batch_size=recipe.batch_size,
+            callbacks=callbacks,
+            verbose=0,
+        ).history
+        train_logits, validation_logits = (
+            model.predict(x, batch_size=recipe.batch_size, verbose=0) for x, _ in (train_data, validation_data)
+        )
+    return TrainingRun(
+        weights={weight.path: keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights},
+        step_losses=torch.stack(recorder.step_losses).cpu().numpy(),
+        history={ours: history[theirs] for theirs, ours in HISTORY.items()},
+        train_logits=train_logits,
+        validation_logits=validation_logits,
+        seconds_per_epoch=recorder.seconds_per_epoch,
+    )
