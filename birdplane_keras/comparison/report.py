@@ -16,6 +16,7 @@ from birdplane_keras.evaluation import evaluate_logits
 from birdplane_keras.parity.certificate import check_entries, sha256_of, write_json
 from birdplane_keras.parity.noise import largest_of_all
 from birdplane_keras.parity.records import TrainingRun
+from birdplane_keras.parity.tolerances import TOLERANCES
 from birdplane_keras.recipe import Recipe
 from birdplane_keras.reporting import figures
 
@@ -101,6 +102,7 @@ def describe_distances(comparison: Comparison) -> dict[str, Any]:
         "epochs": comparison.epochs,
         "sides": largest_of_all(comparison.distances),
         "envelope": None if envelope is None else largest_of_all(envelope.weights),
+        "factor": TOLERANCES["final_weights"].factor,
         "nudge": None if envelope is None else envelope.nudge,
         "envelope_churn": None if envelope is None else envelope.churn,
     }

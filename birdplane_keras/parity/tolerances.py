@@ -22,7 +22,10 @@ EXACT = "nothing is computed here, so every bit must agree"
 FLOAT64 = "the reference's distance from its own float64 answer"
 TWO_ROUNDINGS = "each side may be that far from the float64 answer (x2), and one batch is one draw of it (x2)"
 ENVELOPE = "the reference against a copy with one weight moved by one ULP"
-PENDING = "the copy's drift is one draw of what rounding does"
+ONE_DRAW = (
+    "the copy's drift is one draw of what rounding does; four copies, each nudged at another weight, were at most 4.6 "
+    "times as far from the reference as the copy nudged here (both presets, 100 epochs), and x2 for draws not seen"
+)
 
 TOLERANCES = {
     "recipe": Tolerance(factor=0, noise="none", reason=EXACT),
@@ -34,9 +37,9 @@ TOLERANCES = {
     "loss": Tolerance(factor=4, noise=FLOAT64, reason=TWO_ROUNDINGS),
     "gradients": Tolerance(factor=4, noise=FLOAT64, reason=TWO_ROUNDINGS),
     "first_update": Tolerance(factor=4, noise=FLOAT64, reason=TWO_ROUNDINGS),
-    "trajectory": Tolerance(factor=10, noise=ENVELOPE, reason=PENDING),
-    "final_weights": Tolerance(factor=10, noise=ENVELOPE, reason=PENDING),
-    "predictions": Tolerance(factor=10, noise=ENVELOPE, reason=PENDING),
+    "trajectory": Tolerance(factor=10, noise=ENVELOPE, reason=ONE_DRAW),
+    "final_weights": Tolerance(factor=10, noise=ENVELOPE, reason=ONE_DRAW),
+    "predictions": Tolerance(factor=10, noise=ENVELOPE, reason=ONE_DRAW),
     "accuracy": Tolerance(factor=1, noise="the churn", reason="images on which the sides agree add the same to both"),
 }
 RUNGS = tuple(TOLERANCES)

@@ -80,7 +80,10 @@ def render_confusion_matrices(report: Mapping[str, Any]) -> "Figure":
 
 
 def render_distances(report: Mapping[str, Any]) -> "Figure":
-    """Draws the largest difference between the sides' weights after each epoch, with the noise envelope."""
+    """Draws the largest difference between the sides' weights after each epoch, with the noise envelope.
+
+    A difference of zero is off a log axis; the line begins where the sides begin to differ.
+    """
     figure, (axis,) = build_figure(report, 1, (8, 4.6))
     distances = report["weight_distances"]
     epochs = np.array(distances["epochs"]) + 1
@@ -94,9 +97,11 @@ def render_distances(report: Mapping[str, Any]) -> "Figure":
         smallest = max(min(positive(distances["envelope"]) + positive(distances["sides"])) / 3, 1e-12)
         axis.fill_between(epochs, smallest, envelope, color=COLOURS["envelope"], alpha=0.35, label=label)
         axis.plot(epochs, distances["envelope"], color=COLOURS["envelope"], linewidth=1, marker=marker)
+        allowed = f"allowed: {distances['factor']:g} x the largest drift so far"
+        axis.plot(epochs, distances["factor"] * envelope, ":", color=COLOURS["envelope"], marker=marker, label=allowed)
         axis.plot(epochs, distances["sides"], color=COLOURS["keras"], marker=marker, label="Keras against PyTorch")
         axis.set_yscale("log")
-        axis.legend(fontsize=8, loc="upper left")
+        axis.legend(fontsize=8, loc="lower right")
     axis.set(xlabel="epoch", ylabel="largest difference of any weight", title="Distance between the weights")
     axis.grid(alpha=0.3)
     return figure

@@ -1,0 +1,59 @@
+"""What the tests share: the real images, found or fetched once, and the generated stand-in."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"  # before any test module imports keras: isort puts that import first
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from birdplane_keras.data import default_data_dir, find_or_fetch, load_data
+from birdplane_keras.data.inputs import normalize
+from birdplane_keras.data.location import VerifiedBatches
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The cache folder with the real batches; a machine that cannot have them fails here, it does not skip."""
+    find_or_fetch()
+    return default_data_dir()
+
+
+@pytest.fixture(scope="session")
+def batches(data_dir: Path) -> VerifiedBatches:
+    return find_or_fetch(data_dir)
+
+
+@pytest.fixture(scope="session")
+def images(data_dir: Path):
+    """`(x_train, y_train), (x_validation, y_validation)`, as `load_data` returns them."""
+    return load_data(data_dir)
+
+
+@pytest.fixture(scope="session")
+def port_data(images):
+    """The same, normalised, as the Keras side is fed."""
+    return tuple((normalize(x), y) for x, y in images)
+
+
+@pytest.fixture(scope="session")
+def reference_data(data_dir: Path):
+    """`cifar2, cifar2_val`, as the PyTorch side is fed."""
+    from torch_reference.data import load_data as load_reference_data
+
+    return load_reference_data(data_dir)
+
+
+@pytest.fixture(scope="session")
+def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the generated stand-in."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    find_or_fetch(folder, use_synthetic=True)
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,249 @@
+"""The whole ladder on real images: clean sides pass, and each sabotage of the Keras side is named at its rung."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import birdplane_keras.data
+import birdplane_keras.model
+import birdplane_keras.training
+import torch_reference.data
+from birdplane_keras import cli
+from birdplane_keras.comparison import run as comparison_run
+from birdplane_keras.comparison.sides import KerasSide
+from birdplane_keras.data.batches import EpochBatches
+from birdplane_keras.parity.tolerances import RUNGS
+from birdplane_keras.training import StepLoss
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch, data_dir, images, reference_data):
+    """Both programs take the images that the session has loaded already; the batches are still verified."""
+    monkeypatch.setenv("BIRDPLANE_DATA", str(data_dir))
+    monkeypatch.setattr(birdplane_keras.data, "load_data", lambda *_, **__: images)
+    monkeypatch.setattr(torch_reference.data, "load_data", lambda *_, **__: reference_data)
+
+
+def compare(out, *flags):
+    """Runs `compare.py`; returns its exit status and its report."""
+    status = cli.compare(["--epochs", "1", "--out", str(out), *flags])
+    return status, json.loads((out / "report.json").read_text())
+
+
+@pytest.mark.parametrize("preset", ["narrow", "wide"])
+def test_clean_sides_are_the_same_to_rounding(tmp_path, preset, capsys):
+    status, report = compare(tmp_path, "--preset", preset)
+    assert status == 0
+    assert report["verdict"] == "rounding-only"
+    assert [check["name"] for check in report["checks"]] == list(RUNGS)
+    assert all(check["passed"] for check in report["checks"])
+    assert report["first_failure"] is None
+    assert report["churn"] == 0
+    assert sum(map(sum, report["keras"]["confusion_matrix"])) == 2_000
+    printed = capsys.readouterr().out
+    assert "rounding-only" in printed
+    assert "confusion matrix" in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "confusion_matrices.png",
+        "curves.png",
+        "report.json",
+        "weight_distances.png",
+    ]
+
+
+# --- sabotage: each function breaks one thing on the Keras side -------------------------------------------------------
+
+
+def declare_another_rate(monkeypatch):
+    recipe = dataclasses.replace(birdplane_keras.recipe.PRESETS["narrow"], learning_rate=1.1e-2)
+    monkeypatch.setitem(birdplane_keras.recipe.PRESETS, "narrow", recipe)
+
+
+def use_another_rate(monkeypatch):
+    monkeypatch.setattr(birdplane_keras.training, "build_optimizer", lambda recipe: keras.optimizers.SGD(1.1e-2))
+
+
+def use_another_order(monkeypatch):
+    def build(data, recipe):
+        return EpochBatches(*data, batch_size=recipe.batch_size, seed=recipe.seed + 1)
+
+    monkeypatch.setattr(birdplane_keras.training, "build_train_batches", build)
+
+
+def drop_the_last_batch(monkeypatch):
+    monkeypatch.setattr(EpochBatches, "__len__", lambda self: len(self.x) // self.batch_size)
+
+
+def start_from(monkeypatch, change):
+    build = KerasSide._build
+
+    def build_changed(self):
+        model = build(self)
+        model.set_weights(change(model.get_weights()))
+        return model
+
+    monkeypatch.setattr(KerasSide, "_build", build_changed)
+
+
+def transpose_a_kernel(monkeypatch):
+    start_from(monkeypatch, lambda weights: [weights[0].T.reshape(weights[0].shape), *weights[1:]])
+
+
+def plant_a_nan(monkeypatch):
+    def change(weights):
+        weights[2][7, 1] = np.nan
+        return weights
+
+    start_from(monkeypatch, change)
+
+
+def move_a_weight(monkeypatch):
+    def change(weights):
+        weights[0][5, 3] = np.nextafter(weights[0][5, 3], np.float32(1))
+        return weights
+
+    start_from(monkeypatch, change)
+
+
+def sum_the_loss(monkeypatch):
+    loss = lambda recipe: StepLoss(from_logits=True, reduction="sum")  # noqa: E731
+    monkeypatch.setattr(birdplane_keras.training, "build_loss", loss)
+
+
+def swap_the_labels(monkeypatch):
+    (x, y), validation = birdplane_keras.data.load_data()
+    monkeypatch.setattr(birdplane_keras.data, "load_data", lambda *_, **__: ((x, 1 - y), validation))
+
+
+def flip_one_pixel(monkeypatch):
+    train, (x, y) = birdplane_keras.data.load_data()
+    x = x.copy()
+    x[1999, 31, 31, 2] ^= 1
+    monkeypatch.setattr(birdplane_keras.data, "load_data", lambda *_, **__: (train, (x, y)))
+
+
+def build_with(monkeypatch, change):
+    build = birdplane_keras.model.build_model
+
+    def build_changed(recipe):
+        return change(build(recipe))
+
+    monkeypatch.setattr(birdplane_keras.model, "build_model", build_changed)
+
+
+def use_relu(monkeypatch):
+    def change(model):
+        model.layers[0].activation = keras.activations.relu
+        return model
+
+    build_with(monkeypatch, change)
+
+
+def apply_softmax_before_a_loss_that_applies_it(monkeypatch):
+    def change(model):
+        model.layers[-1].activation = keras.activations.softmax
+        return model
+
+    build_with(monkeypatch, change)
+
+
+def freeze_a_layer(monkeypatch):
+    def change(model):
+        model.layers[0].trainable = False
+        return model
+
+    build_with(monkeypatch, change)
+
+
+def decay_the_rate(monkeypatch):
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([50], [1e-2, 0.999e-2])
+    monkeypatch.setattr(birdplane_keras.training, "build_optimizer", lambda recipe: keras.optimizers.SGD(schedule))
+
+
+def misreport_the_accuracy(monkeypatch):
+    train = birdplane_keras.training.train
+
+    def train_and_misreport(*arguments, **options):
+        done = train(*arguments, **options)
+        done.history["validation_accuracy"][-1] = 0.5
+        return done
+
+    monkeypatch.setattr(birdplane_keras.training, "train", train_and_misreport)
+
+
+SABOTAGE = [
+    (declare_another_rate, "recipe", {"field": "learning_rate"}),
+    (swap_the_labels, "data", {"tensor": "y_train"}),
+    (flip_one_pixel, "data", {"tensor": "x_validation"}),
+    (use_another_order, "batch_order", {"epoch": 0, "step": 0}),
+    (drop_the_last_batch, "batch_order", {"epoch": 0, "step": 156}),
+    (freeze_a_layer, "parameter_counts", {}),
+    (transpose_a_kernel, "initial_weights", {"tensor": "0.weight"}),
+    (plant_a_nan, "initial_weights", {"tensor": "2.weight", "index": [1, 7]}),
+    (move_a_weight, "initial_weights", {"tensor": "0.weight", "index": [3, 5]}),
+    (use_relu, "forward", {"tensor": "logits"}),
+    (apply_softmax_before_a_loss_that_applies_it, "forward", {"tensor": "logits"}),
+    (sum_the_loss, "loss", {"tensor": "loss"}),
+    (use_another_rate, "first_update", {"tensor": "0.weight"}),
+    (decay_the_rate, "trajectory", {"tensor": "loss", "epoch": 0}),
+    (misreport_the_accuracy, "accuracy", {"tensor": "Keras's metric against the recount"}),
+]
+
+
+@pytest.mark.parametrize(("sabotage", "rung", "where"), SABOTAGE, ids=[entry[0].__name__ for entry in SABOTAGE])
+def test_a_sabotaged_keras_side_exits_1_and_names_the_first_rung(tmp_path, monkeypatch, capsys, sabotage, rung, where):
+    sabotage(monkeypatch)
+    status, report = compare(tmp_path)
+    assert status == 1
+    assert report["verdict"] == "diverged"
+    assert report["first_failure"]["rung"] == rung
+    assert where.items() <= report["first_failure"].items()
+    before = [check["passed"] for check in report["checks"][: RUNGS.index(rung)]]
+    assert all(before)
+    assert f"First broken rung: {rung}" in capsys.readouterr().out
+
+
+def test_a_trajectory_breaks_soon_after_the_step_that_broke_it(tmp_path, monkeypatch):
+    decay_the_rate(monkeypatch)  # after step 50, by a thousandth
+    _, report = compare(tmp_path)
+    assert 50 < report["first_failure"]["step"] < 100
+
+
+def test_sides_with_equal_bits_are_bit_exact_and_measure_no_envelope(tmp_path, monkeypatch, data_dir, port_data):
+    """The reference on both sides: what the verdict of an exact port looks like."""
+
+    class TorchTwice(comparison_run.TorchSide):
+        def __init__(self, recipe, *, start, **options):
+            super().__init__(recipe, **options)
+
+    monkeypatch.setattr(comparison_run, "KerasSide", TorchTwice)
+    status, report = compare(tmp_path)
+    assert (status, report["verdict"]) == (0, "bit-exact")
+    assert report["weight_distances"]["envelope"] is None
+    assert report["keras"]["weights_sha256"] == report["torch"]["weights_sha256"]
+    assert all(check["bits_differing"] == 0 for check in report["checks"])
+
+
+def test_nothing_is_trained_once_a_rung_before_training_has_failed(tmp_path, monkeypatch):
+    swap_the_labels(monkeypatch)
+    monkeypatch.setattr(torch_reference.training, "train", lambda *_, **__: pytest.fail("trained"))
+    _, report = compare(tmp_path)
+    assert report["keras"]["weights_sha256"] is None
+    assert {check["reason"] for check in report["checks"][2:]} == {"not reached: data failed first"}
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_an_interruption_leaves_the_earlier_report_whole_and_nothing_else(tmp_path, monkeypatch, capsys):
+    (tmp_path / "report.json").write_text('{"old": true}')
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(birdplane_keras.training, "train", interrupt)
+    assert cli.compare(["--epochs", "1", "--out", str(tmp_path)]) == 130
+    assert json.loads((tmp_path / "report.json").read_text()) == {"old": True}
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert "interrupted" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""Who may import what. The rules keep the original readable alone, the judge fair, and `--help` quick."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PORT, ORIGINAL = ROOT / "birdplane_keras", ROOT / "torch_reference"
+JUDGES_CORE = ["checks", "ladder", "noise", "tolerances", "certificate", "records", "weights"]
+
+
+def imported(path: Path) -> set[str]:
+    """Returns every module that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def files(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*.py"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("path", files(ORIGINAL), ids=lambda path: path.name)
+def test_the_original_imports_torch_torchvision_numpy_and_the_standard_library(path):
+    allowed = {"torch", "torchvision", "numpy", "torch_reference"} | set(sys.stdlib_module_names)
+    assert packages(path) <= allowed
+
+
+@pytest.mark.parametrize("path", files(PORT), ids=lambda path: str(path.relative_to(PORT)))
+def test_the_sides_meet_in_the_comparison_only(path):
+    if path.parent.name != "comparison":
+        assert "torch_reference" not in packages(path)
+
+
+@pytest.mark.parametrize("path", files(PORT / "parity"), ids=lambda path: path.name)
+def test_the_judge_imports_no_side(path):
+    ours = {name for name in imported(path) if name.startswith("birdplane_keras.")}
+    assert all(name.startswith("birdplane_keras.parity") for name in ours)
+    assert "keras" not in packages(path)
+
+
+@pytest.mark.parametrize("module", JUDGES_CORE)
+def test_the_judges_core_sees_numpy_only(module):
+    allowed = {"numpy", "birdplane_keras"} | set(sys.stdlib_module_names)
+    assert packages(PORT / "parity" / f"{module}.py") <= allowed
+
+
+@pytest.mark.parametrize("path", [PORT / "evaluation.py", *files(PORT / "reporting")], ids=lambda path: path.name)
+def test_evaluation_and_reporting_import_no_framework(path):
+    assert not packages(path) & {"keras", "torch", "torchvision", "torch_reference"}
+
+
+@pytest.mark.parametrize(
+    ("package", "owners"),
+    [
+        ("tensorflow_datasets", {"builder.py", "loader.py"}),
+        ("matplotlib", {"figures.py"}),
+        ("torchvision", set()),
+        ("tensorflow", set()),
+    ],
+)
+def test_a_heavy_import_has_one_owner(package, owners):
+    assert {path.name for path in files(PORT) if package in packages(path)} == owners
+
+
+def test_no_file_is_over_300_lines_or_named_for_nothing():
+    ours = [path for folder in (PORT, ORIGINAL, ROOT / "scripts", ROOT / "tests") for path in files(folder)]
+    assert [path.name for path in ours if len(path.read_text().splitlines()) > 300] == []
+    assert not {path.name for path in ours} & {"utils.py", "common.py", "helpers.py", "misc.py"}
+
+
+def test_the_rules_would_notice(tmp_path):
+    """Negative control of this file's own reader."""
+    (tmp_path / "guilty.py").write_text("def f():\n    from keras.layers import Dense\n    import torch.nn as nn\n")
+    assert packages(tmp_path / "guilty.py") == {"keras", "torch"}
+
+
+def loaded_by(program: str, *, folder: Path = ROOT) -> set[str]:
+    """Returns the modules that a new interpreter has loaded after a program, with only `folder` added to its path."""
+    report = "\nimport sys; print('LOADED', *sorted(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", program + report],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+    )
+    assert result.returncode == 0, result.stderr
+    return set(next(line for line in result.stdout.splitlines() if line.startswith("LOADED")).split()[1:])
+
+
+def test_the_original_alone_on_the_path_loads_no_keras_tensorflow_or_port(tmp_path):
+    (tmp_path / "torch_reference").symlink_to(ORIGINAL)
+    modules = "data, model, recipe, training, __main__"
+    loaded = loaded_by(f"from torch_reference import {modules}", folder=tmp_path)
+    assert "torchvision" in loaded
+    assert not {name.split(".")[0] for name in loaded} & {"keras", "tensorflow", "birdplane_keras"}
+
+
+@pytest.mark.parametrize("door", ["compare(['--help'])", "main(['--help'])", "main(['data', '--help'])"])
+def test_help_loads_nothing_heavy(door):
+    loaded = loaded_by(f"from birdplane_keras.cli import compare, main\ntry: {door}\nexcept SystemExit: pass")
+    heavy = {"keras", "torch", "torchvision", "tensorflow_datasets", "matplotlib", "sklearn", "numpy", "rich"}
+    assert not loaded & heavy
+
+
+def test_evaluation_and_reporting_load_no_framework():
+    loaded = loaded_by("import birdplane_keras.evaluation\nfrom birdplane_keras.reporting import figures, terminal")
+    assert not loaded & {"keras", "torch", "matplotlib"}
+
+
+def test_the_judges_core_loads_no_framework():
+    modules = ", ".join(f"birdplane_keras.parity.{name}" for name in JUDGES_CORE)
+    assert not loaded_by(f"import {modules}") & {"keras", "torch"}

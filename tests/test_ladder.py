@@ -1,0 +1,207 @@
+"""The rungs one by one, on small arrays: each passes what is equal, and fails what is not."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from birdplane_keras.parity import ladder
+from birdplane_keras.parity.noise import NoiseEnvelope, nudge_one_ulp, rounding_tolerances
+from birdplane_keras.parity.records import FirstStep
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run of 2 epochs of 2 steps over 4 validation images."""
+
+    weights: dict
+    step_losses: np.ndarray
+    validation_logits: np.ndarray
+    history: dict
+    train_logits: np.ndarray = None
+    seconds_per_epoch: tuple = (1.0, 1.0)
+
+
+LABELS = np.array([0, 1, 1, 0])
+
+
+@pytest.fixture
+def run():
+    logits = np.array([[2, 1], [0, 1], [1, 0], [1, 0]], np.float32)  # the third is wrong
+    return Run(
+        weights={"w": np.ones((2, 2), np.float32)},
+        step_losses=np.array([0.9, 0.7, 0.5, 0.3], np.float32),
+        validation_logits=logits,
+        history={"validation_accuracy": [0.5, 0.75]},
+    )
+
+
+@pytest.fixture
+def envelope():
+    return NoiseEnvelope(
+        nudge="w[0, 0]",
+        step_losses=np.array([0, 1e-7, 1e-6, 0]),
+        epochs=[0, 1],
+        weights=[{"w": 2e-7}, {"w": 1e-7}],
+        validation_logits=1e-6,
+        churn=0,
+    )
+
+
+def trajectory(keras, torch, envelope):
+    return ladder.compare_trajectories(keras, torch, steps_per_epoch=2, envelope=envelope, first_loss_noise=1e-8)
+
+
+def test_recipes_that_differ_in_one_field_name_it():
+    recipe = {"learning_rate": 0.01, "seed": 0}
+    assert ladder.compare_recipes(recipe, dict(recipe)).passed
+    check = ladder.compare_recipes(recipe | {"learning_rate": 0.011}, recipe)
+    assert (check.passed, check.where) == (False, {"field": "learning_rate"})
+    assert "0.011 in Keras, 0.01 in PyTorch" in check.reason
+
+
+def test_a_field_that_one_recipe_lacks_fails():
+    assert not ladder.compare_recipes({"a": 1}, {"a": 1, "b": None}).passed
+    assert not ladder.compare_recipes({}, {}).passed
+
+
+def epochs(*sizes, shift=0):
+    return [[np.arange(size) + shift for size in sizes] for _ in range(2)]
+
+
+def test_equal_batches_pass():
+    assert ladder.compare_batch_order(epochs(4, 4, 2), epochs(4, 4, 2)).passed
+
+
+@pytest.mark.parametrize(
+    ("ours", "where"),
+    [
+        (epochs(4, 4), {"epoch": 0, "step": 2}),  # the last partial batch is dropped
+        (epochs(4, 4, 3), {"epoch": 0, "step": 2}),
+        (epochs(4, 4, 2, shift=1), {"epoch": 0, "step": 0}),
+        (epochs(4, 4, 2)[:1], {"epoch": 1, "step": 0}),
+        ([], {"epoch": 0, "step": 0}),
+    ],
+)
+def test_other_batches_are_named(ours, where):
+    check = ladder.compare_batch_order(ours, epochs(4, 4, 2))
+    assert (check.passed, check.where) == (False, where)
+
+
+def test_no_batches_on_both_sides_have_failed():
+    assert not ladder.compare_batch_order([], []).passed
+
+
+def test_parameter_counts_are_compared_tensor_by_tensor():
+    assert ladder.compare_parameter_counts([4, 2], [4, 2]).passed
+    assert not ladder.compare_parameter_counts([2, 4], [4, 2]).passed  # the same sum
+    assert not ladder.compare_parameter_counts([], []).passed
+
+
+def test_a_trajectory_within_the_envelope_passes(run, envelope):
+    nearby = run.step_losses + np.array([0, 5e-7, 9e-6, 9e-6], np.float32)
+    check = trajectory(nearby, run.step_losses, envelope)
+    assert check.passed
+    assert check.tolerance > 0
+
+
+def test_the_first_step_beyond_the_envelope_is_named(run, envelope):
+    drifting = run.step_losses + np.array([0, 0, 2e-5, 1], np.float32)
+    check = trajectory(drifting, run.step_losses, envelope)
+    assert not check.passed
+    assert check.where == {"tensor": "loss", "step": 2, "epoch": 1, "batch": 0}
+
+
+def test_early_steps_are_not_allowed_the_noise_of_late_ones(run, envelope):
+    assert not trajectory(run.step_losses + np.array([0, 5e-6, 0, 0], np.float32), run.step_losses, envelope).passed
+
+
+def test_a_trajectory_with_a_nan_or_another_length_fails(run, envelope):
+    broken = run.step_losses.copy()
+    broken[3] = np.nan
+    assert trajectory(broken, run.step_losses, envelope).where["step"] == 3
+    assert not trajectory(run.step_losses[:3], run.step_losses, envelope).passed
+
+
+def test_without_an_envelope_every_bit_counts(run):
+    assert trajectory(run.step_losses, run.step_losses, None).passed
+    assert not trajectory(np.nextafter(run.step_losses, np.float32(1)), run.step_losses, None).passed
+    assert ladder.compare_final_weights(run.weights, run.weights, None).passed
+    assert not ladder.compare_final_weights({"w": run.weights["w"] + np.float32(1e-6)}, run.weights, None).passed
+
+
+def test_final_weights_are_allowed_ten_times_the_largest_drift_of_the_envelope(run, envelope):
+    moved = run.weights["w"].copy()
+    moved[0, 0] += np.float32(1.8e-6)
+    assert ladder.compare_final_weights({"w": moved}, run.weights, envelope).passed
+    moved[0, 0] += np.float32(1e-6)
+    assert not ladder.compare_final_weights({"w": moved}, run.weights, envelope).passed
+
+
+def test_logits_beyond_the_envelope_fail_even_without_churn(run, envelope):
+    shifted = run.validation_logits + np.float32(1e-3)
+    assert ladder.churn(shifted, run.validation_logits) == 0
+    assert not ladder.compare_predictions(shifted, run.validation_logits, envelope).passed
+    assert ladder.compare_predictions(run.validation_logits, run.validation_logits, envelope).passed
+
+
+def test_churn_counts_images_even_where_the_accuracies_agree(run):
+    flipped = run.validation_logits[:, ::-1][[0, 1, 2, 3]].copy()
+    flipped[1:3] = run.validation_logits[1:3]
+    assert ladder.churn(flipped, run.validation_logits) == 2
+
+
+def test_accuracies_that_agree_with_their_recount_pass(run):
+    assert ladder.compare_accuracies(run, run, LABELS).passed
+
+
+@pytest.mark.parametrize("reported", [0.5, 0.7, 1.0, np.nan])
+def test_a_metric_that_is_not_the_recount_fails(run, reported):
+    """For example a metric that never scored the last partial batch."""
+    wrong = replace(run, history={"validation_accuracy": [0.5, reported]})
+    check = ladder.compare_accuracies(wrong, run, LABELS)
+    assert not check.passed
+    assert check.where["tensor"] == "Keras's metric against the recount"
+
+
+def test_bits_differ_only_where_runs_can_be_compared(run):
+    assert not ladder.bits_differ(run, run)
+    assert ladder.bits_differ(replace(run, step_losses=run.step_losses + np.float32(1)), run)
+    assert not ladder.bits_differ(replace(run, step_losses=run.step_losses[:2]), run)  # fails its rung instead
+
+
+def test_the_verdict_needs_every_rung(run):
+    same = ladder.compare_parameter_counts([4], [4])
+    rounded = ladder.compare_within("forward", {"x": np.float32([1.1])}, {"x": np.float32([1.0])}, {"x": 0.2})
+    broken = ladder.compare_parameter_counts([4], [5])
+    assert ladder.verdict([same]) == "bit-exact"
+    assert ladder.verdict([same, rounded]) == "rounding-only"
+    assert ladder.verdict([same, rounded, broken]) == "diverged"
+    assert ladder.verdict([]) == "diverged"
+
+
+def test_the_nudge_moves_one_weight_by_one_ulp():
+    weights = {"a": np.float32([[0.1, -0.2]]), "b": np.float32([-0.9, 0.3])}
+    nudged, description = nudge_one_ulp(weights)
+    assert description.startswith("b[0] from -0.9")
+    assert np.array_equal(nudged["a"], weights["a"])
+    assert nudged["b"][0] == np.nextafter(np.float32(-0.9), np.float32(-1))
+    assert weights["b"][0] == np.float32(-0.9)  # the original is left alone
+
+
+def step(values, dtype):
+    return FirstStep(
+        logits=np.array(values, dtype),
+        loss=np.array(0.5, dtype),
+        gradients={"w": np.array(values, dtype), "b": np.array([1e-3], dtype)},
+        updated_weights={"w": np.array(values, dtype)},
+    )
+
+
+def test_tolerances_grow_with_the_measured_rounding():
+    exact = step([1.0, 2.0], np.float64)
+    close = rounding_tolerances(step([1.0, 2.0], np.float32), exact)
+    far = rounding_tolerances(step([1.0, 2.0 + 1e-5], np.float32), exact)
+    assert 0 < close["forward"]["logits"] < 1e-5 < far["forward"]["logits"] < 1e-4
+    # A small tensor is allowed as much of its own size as the worst one, no more.
+    assert far["gradients"]["b"] == pytest.approx(far["gradients"]["w"] * 1e-3 / 2.0, rel=0.01)

@@ -1,0 +1,106 @@
+"""The two models: parameter counts, starts, and what they compute."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from birdplane_keras import model as port
+from birdplane_keras.model import LinearUniform
+from birdplane_keras.parity.weights import keras_to_torch, torch_to_keras
+from birdplane_keras.recipe import PRESETS
+from torch_reference import model as reference
+from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
+
+COUNTS = {
+    "narrow": [1572864, 512, 1024, 2],
+    "wide": [3145728, 1024, 524288, 512, 65536, 128, 256, 2],
+}
+TOTALS = {"narrow": 1_574_402, "wide": 3_737_474}  # as the article prints them
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_both_sides_have_the_articles_parameter_counts(preset):
+    ours = port.parameter_counts(port.build_model(PRESETS[preset]))
+    theirs = reference.parameter_counts(reference.build_model(REFERENCE_PRESETS[preset]))
+    assert ours == theirs == COUNTS[preset]
+    assert sum(ours) == TOTALS[preset]
+
+
+def test_the_reference_is_the_articles_model():
+    layers = [type(layer).__name__ for layer in reference.build_model(REFERENCE_PRESETS["narrow"])]
+    assert layers == ["Linear", "Tanh", "Linear", "LogSoftmax"]
+
+
+def test_the_logits_model_shares_its_weights_and_drops_log_softmax_only():
+    model = reference.build_model(REFERENCE_PRESETS["narrow"])
+    x = torch.randn(3, 3072)
+    logits = reference.logits_model(model)
+    assert torch.equal(torch.log_softmax(logits(x), 1), model(x))
+    with torch.no_grad():
+        model[0].weight.zero_()
+    assert not logits[0].weight.any()
+    wide = reference.build_model(REFERENCE_PRESETS["wide"])
+    assert reference.logits_model(wide) is wide
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_with_the_references_weights_the_port_computes_the_same_to_rounding(preset, rng):
+    original = reference.build_model(REFERENCE_PRESETS[preset])
+    model = port.build_model(PRESETS[preset])
+    model.set_weights(torch_to_keras({name: w.detach().numpy() for name, w in original.named_parameters()}))
+    x = rng.normal(size=(8, 3072)).astype(np.float32)
+    with torch.no_grad():
+        theirs = reference.logits_model(original)(torch.from_numpy(x)).numpy()
+    ours = model.predict(x, verbose=0)
+    assert np.abs(ours - theirs).max() < 1e-5
+    assert np.abs(ours - theirs[::-1]).max() > 1e-2  # control: another row is not within it
+
+
+def test_weights_travel_there_and_back_without_a_bit_of_difference(rng):
+    tensors = {"0.weight": rng.normal(size=(3, 5)).astype(np.float32), "0.bias": np.ones(3, np.float32)}
+    kernel, bias = torch_to_keras(tensors)
+    assert kernel.shape == (5, 3)
+    back = keras_to_torch({"k": kernel, "b": bias}, {"k": "0.weight", "b": "0.bias"})
+    assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
+
+
+def test_a_square_kernel_is_transposed_too(rng):
+    square = rng.normal(size=(4, 4)).astype(np.float32)
+    (kernel,) = torch_to_keras({"w": square})
+    assert np.array_equal(kernel, square.T)
+    assert not np.array_equal(kernel, square)
+
+
+def test_the_same_seed_gives_the_same_start_and_another_seed_another():
+    def start(seed):
+        return port.build_model(PRESETS["narrow"].__class__(**{**vars(PRESETS["narrow"]), "seed": seed})).get_weights()
+
+    assert all(np.array_equal(a, b) for a, b in zip(start(1), start(1), strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(start(1), start(2), strict=True))
+
+
+def test_the_initializer_draws_from_pytorchs_default_distribution():
+    """Kernel and bias of 3,072 inputs, both against `nn.Linear` by the two-sample Kolmogorov-Smirnov test."""
+    from scipy.stats import ks_2samp
+
+    linear = torch.nn.Linear(3072, 512)
+    layer = keras.layers.Dense(
+        512, kernel_initializer=LinearUniform(3072, seed=1), bias_initializer=LinearUniform(3072, seed=2)
+    )
+    layer.build((None, 3072))
+    kernel, bias = (keras.ops.convert_to_numpy(weight) for weight in layer.weights)
+    for ours, theirs in ((kernel, linear.weight), (bias, linear.bias)):
+        theirs = theirs.detach().numpy().ravel()
+        assert ks_2samp(ours.ravel(), theirs).pvalue > 1e-3
+        assert np.abs(ours).max() <= 3072**-0.5
+    glorot = keras.initializers.GlorotUniform(seed=1)((3072, 512))  # control: Keras' own default is another
+    assert ks_2samp(keras.ops.convert_to_numpy(glorot).ravel(), linear.weight.detach().numpy().ravel()).pvalue < 1e-6
+
+
+def test_a_model_with_the_initializer_is_saved_and_loaded(tmp_path):
+    model = port.build_model(PRESETS["narrow"])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True))
+    assert loaded.layers[0].kernel_initializer.get_config()["fan_in"] == 3072
