@@ -48,7 +48,7 @@ def run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
     logger = logging.getLogger("birdplane_keras")
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)
     try:
         return command(arguments)
     except (RequestError, DataError) as error:

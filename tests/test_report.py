@@ -62,12 +62,16 @@ def test_snapshots_are_bounded_and_always_hold_the_last_epoch(tmp_path, epochs):
 
 
 def test_snapshots_measure_each_tensor(tmp_path):
-    snapshots = Snapshots(tmp_path, 200)
-    weights = {"w": np.float32([1, 2]), "b": np.float32([0])}
-    snapshots.save(0, weights)  # not one of those that are kept
-    snapshots.save(1, weights)
-    assert snapshots.distances(0, weights) is None
-    assert snapshots.distances(1, {"w": np.float32([1, 5]), "b": np.float32([0])}) == {"w": 3.0, "b": 0.0}
+    weights = {"w": np.float32([1, 2]), "b": np.float32([[0]])}
+    later = {"w": np.float32([7, 8]), "b": np.float32([[9]])}
+    with Snapshots(tmp_path, 200) as snapshots:
+        snapshots.save(0, weights)  # not one of those that are kept
+        snapshots.save(1, weights)
+        snapshots.save(3, later)
+        assert snapshots.distances(0, weights) is None
+        assert snapshots.distances(1, {"w": np.float32([1, 5]), "b": np.float32([[0]])}) == {"w": 3.0, "b": 0.0}
+        assert snapshots.distances(3, later) == {"w": 0.0, "b": 0.0}
+        assert list(tmp_path.iterdir()) == []  # nothing to clean up after a crash
 
 
 def side(history):
@@ -88,7 +92,7 @@ def report(epochs=3, envelope=True, source="cifar-10"):
     names = ("loss", "accuracy", "validation_loss", "validation_accuracy")
     history = {name: [0.5 / (epoch + 1) for epoch in range(epochs)] for name in names}
     drift = [0.0, *(10.0 ** (epoch - 7) for epoch in range(1, epochs))]
-    check = {"name": "forward", "passed": False, "max_abs_difference": 1e-7, "bits_differing": 1234}
+    check = {"name": "forward", "passed": False, "max_abs_difference": 1e-7, "bits_differing": 1234, "unit": ""}
     return {
         "verdict": "diverged",
         "preset": "narrow",

@@ -98,7 +98,7 @@ def train(
 
     for epoch in range(recipe.epochs):
         order.set_epoch(epoch)
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
         started = time.perf_counter()
         for imgs, labels in train_loader:

@@ -1,7 +1,5 @@
 """Trains both sides and has them judged: the work of `scripts/compare.py`."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +16,6 @@ from birdplane_keras.parity.records import Tensors, TrainingRun
 from birdplane_keras.parity.tolerances import RUNGS, TOLERANCES
 from birdplane_keras.progress import OnEpoch, epoch_bar
 from birdplane_keras.recipe import Recipe
-
-SNAPSHOT_PREFIX = ".snapshots-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +74,7 @@ def compare_sides(port: KerasSide, reference: TorchSide, *, epochs: int, out: Pa
         checks += [not_reached(name, checks[-1].name) for name in RUNGS[len(checks) :]]
         return Comparison(checks=checks, verdict="diverged", parameter_counts=counts, labels=labels)
 
-    for leftover in out.glob(SNAPSHOT_PREFIX + "*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=SNAPSHOT_PREFIX, dir=out) as folder:
-        snapshots = Snapshots(Path(folder), epochs)
+    with Snapshots(out, epochs) as snapshots:
         with epoch_bar("PyTorch", epochs) as bar:
             theirs = reference.train(keeping(snapshots, bar))
         distances: list[Mapping[str, float]] = []
@@ -97,6 +90,7 @@ def compare_sides(port: KerasSide, reference: TorchSide, *, epochs: int, out: Pa
             steps_per_epoch=len(theirs.step_losses) // epochs,
             envelope=envelope,
             first_loss_noise=first_loss_noise,
+            distances=distances,
         ),
         ladder.compare_final_weights(ours.weights, theirs.weights, envelope),
         ladder.compare_predictions(ours.validation_logits, theirs.validation_logits, envelope),

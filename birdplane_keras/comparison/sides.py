@@ -66,17 +66,18 @@ class TorchSide:
         return named_weights(self._build())
 
     def first_step(self, dtype: torch.dtype = torch.float32) -> FirstStep:
-        """The first step, in float32 as it is, or in float64 to measure its rounding."""
-        model = self._build().to(self._device, dtype)
+        """The first step, in float32 as it is, or in float64, on the CPU, to measure its rounding."""
+        device = self._device if dtype == torch.float32 else "cpu"  # not every device has float64
+        model = self._build().to(device, dtype)
         loader, _ = torch_reference.data.build_train_loader(self._train, self._recipe)
         images, labels = next(iter(loader))
-        inputs = images.view(images.shape[0], -1).to(self._device, dtype)
+        inputs = images.view(images.shape[0], -1).to(device, dtype)
         return capture_torch_step(
             model,
             torch_reference.model.logits_model(model),
             torch_reference.training.LOSSES[self._recipe.loss](),
             torch_reference.training.build_optimizer(model, self._recipe),
-            (inputs, labels.to(self._device)),
+            (inputs, labels.to(device)),
         )
 
     def train(self, on_epoch_end: OnEpochEnd, start: Mapping[str, np.ndarray] | None = None) -> TrainingRun:

@@ -1,10 +1,11 @@
 """Loads the images as arrays, the way `keras.datasets` does, through the TFDS builder."""
 
+import io
 import logging
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +102,13 @@ def read_split(builder: Birdplane, split: str) -> Split:
 
 @contextmanager
 def quiet_tfds() -> Iterator[None]:
-    """Shows TFDS' progress bars in a terminal only, and keeps its advice about OpenCV to itself."""
+    """Shows TFDS' progress bars in a terminal only, and nothing that it prints: we say what is done."""
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         absl_logging.set_verbosity(verbosity)

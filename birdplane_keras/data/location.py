@@ -91,24 +91,23 @@ def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
         with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=root) as temporary:
             staging = Path(temporary)
             try:
+                logger.info("Looking for the six batches: %s.", title)
                 route(root, staging)
-            except RouteError as error:
-                failures.append(f"{title}: {error}")
-                continue
+                sums = synthetic.read_sums(staging) if use_synthetic else BATCH_MD5
+                inspection = inspect_batches(staging, sums)
+                if not inspection.complete:
+                    raise RouteError(describe(inspection))
             except Exception as error:  # whatever breaks one route, the next may still lead there
                 if isinstance(error, OSError) and error.errno in FULL | FORBIDDEN:
                     raise
-                failures.append(f"{title}: {type(error).__name__}: {error}")
-                continue
-            sums = synthetic.read_sums(staging) if use_synthetic else BATCH_MD5
-            inspection = inspect_batches(staging, sums)
-            if not inspection.complete:
-                failures.append(f"{title}: {describe(inspection)}")
+                reason = str(error) if isinstance(error, RouteError) else f"{type(error).__name__}: {error}"
+                logger.info("  %s.", reason)
+                failures.append(f"{title}: {reason}")
                 continue
             folder.mkdir(exist_ok=True)
             for name in [*sums, *([synthetic.SUMS_FILE] if use_synthetic else [])]:
                 os.replace(staging / name, folder / name)
-        logger.info("The six batches came from %s; all six md5 sums agree.", title)
+        logger.info("  All six md5 sums agree.")
         return VerifiedBatches(
             folder=folder, source="synthetic" if use_synthetic else "cifar-10", sums=sums, route=f"from {title}"
         )

@@ -22,6 +22,7 @@ class Check:
         tolerance: What that tensor was allowed.
         reason: Why this tolerance, or what went wrong, in words.
         where: The first thing that broke (tensor, index, step, epoch, field), `None` where nothing did.
+        unit: Of the difference and the tolerance, where it is not that of the tensor.
         tensors: One row per tensor compared: name, max_abs_difference, tolerance, bits_differing.
     """
 
@@ -32,6 +33,7 @@ class Check:
     tolerance: float | None = None
     reason: str
     where: dict[str, Any] | None = None
+    unit: str = ""
     tensors: tuple[dict[str, Any], ...] = ()
 
 

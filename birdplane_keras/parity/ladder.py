@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from birdplane_keras.parity.noise import NoiseEnvelope
 from birdplane_keras.parity.records import Tensors, TrainingRun
 from birdplane_keras.parity.tolerances import TOLERANCES
 
-ALL_BITS_AGREE = "every bit agrees, so no noise had to be measured"
+NO_ENVELOPE = "no noise was measured, so every bit counts"
 
 
 def compare_recipes(keras: Mapping[str, object], torch: Mapping[str, object]) -> Check:
@@ -94,6 +96,7 @@ def compare_trajectories(
     steps_per_epoch: int,
     envelope: NoiseEnvelope | None,
     first_loss_noise: float,
+    distances: Sequence[Mapping[str, float]] = (),
 ) -> Check:
     """`trajectory`: the loss of every step.
 
@@ -106,19 +109,25 @@ def compare_trajectories(
         steps_per_epoch: To name the epoch of a step.
         envelope: `None` where every bit agrees.
         first_loss_noise: How far the reference's first loss is from its float64 answer.
+        distances: For each epoch of the envelope, tensor -> largest difference between the sides' weights. They tell
+            which weight was out of bounds first, at the end of the epoch in which the loss broke.
     """
     whole = compare_tensor("step_losses", keras, torch)
     if whole.problem is not None:
         where = None if whole.index is None else locate(whole.index[0], steps_per_epoch)
         return Check(name="trajectory", passed=False, reason=f"the losses of the steps: {whole.problem}", where=where)
     if envelope is None:
-        return check_from_differences("trajectory", [whole], ALL_BITS_AGREE)
+        return check_from_differences("trajectory", [whole], NO_ENVELOPE)
     noise = np.maximum(np.maximum.accumulate(envelope.step_losses), first_loss_noise)
     allowed = TOLERANCES["trajectory"].factor * noise
     difference = np.abs(keras.astype(np.float64) - torch)
     beyond = np.flatnonzero(difference > allowed)
     step = int(beyond[0]) if len(beyond) else int((difference / allowed).argmax())
     reason = describe("trajectory")
+    where = None
+    if len(beyond):
+        where = locate(step, steps_per_epoch)
+        where["tensor"] = first_weight_beyond(distances, envelope, int(where["epoch"])) or "loss"
     return Check(
         name="trajectory",
         passed=not len(beyond),
@@ -126,11 +135,21 @@ def compare_trajectories(
         bits_differing=whole.bits_differing,
         tolerance=float(allowed[step]),
         reason=f"step {step} is beyond: {reason}" if len(beyond) else reason,
-        where=locate(step, steps_per_epoch) if len(beyond) else None,
+        where=where,
     )
 
 
-def locate(step: int, steps_per_epoch: int) -> dict[str, object]:
+def first_weight_beyond(distances: Sequence[Mapping[str, float]], envelope: NoiseEnvelope, epoch: int) -> str | None:
+    """Returns the first tensor, in the order of the layers, that had left the envelope by the end of an epoch."""
+    for index, (measured, kept) in enumerate(zip(distances, envelope.epochs, strict=False)):
+        if kept >= epoch:
+            factor = TOLERANCES["final_weights"].factor
+            drift = {name: max(earlier[name] for earlier in envelope.weights[: index + 1]) for name in measured}
+            return next((name for name in measured if not measured[name] <= factor * drift[name]), None)
+    return None
+
+
+def locate(step: int, steps_per_epoch: int) -> dict[str, Any]:
     """Names a step, counted from 0 over the whole run."""
     return {"tensor": "loss", "step": step, "epoch": step // steps_per_epoch, "batch": step % steps_per_epoch}
 
@@ -138,7 +157,7 @@ def locate(step: int, steps_per_epoch: int) -> dict[str, object]:
 def compare_final_weights(keras: Tensors, torch: Tensors, envelope: NoiseEnvelope | None) -> Check:
     """`final_weights`: every trained tensor, against the largest difference of the envelope in that tensor."""
     if envelope is None:
-        return compare_tensors("final_weights", keras, torch, reason=ALL_BITS_AGREE)
+        return compare_tensors("final_weights", keras, torch, reason=NO_ENVELOPE)
     factor = TOLERANCES["final_weights"].factor
     allowed = {name: factor * largest for name, largest in envelope.largest_weight_difference().items()}
     return compare_tensors("final_weights", keras, torch, tolerances=allowed, reason=describe("final_weights"))
@@ -151,7 +170,7 @@ def compare_predictions(keras: np.ndarray, torch: np.ndarray, envelope: NoiseEnv
     sides, so the tolerance on the logits bounds the churn as well.
     """
     if envelope is None:
-        return check_from_differences("predictions", [compare_tensor("logits", keras, torch)], ALL_BITS_AGREE)
+        return check_from_differences("predictions", [compare_tensor("logits", keras, torch)], NO_ENVELOPE)
     tolerance = TOLERANCES["predictions"].factor * envelope.validation_logits
     difference = compare_tensor("logits", keras, torch, tolerance)
     reason = f"{describe('predictions')}; the copy's churn is {envelope.churn}"
@@ -181,7 +200,7 @@ def compare_accuracies(keras: TrainingRun, torch: TrainingRun, labels: np.ndarra
             TOLERANCES["accuracy"].factor * churn(keras.validation_logits, torch.validation_logits),
         ),
     ]
-    return check_from_differences("accuracy", differences, f"in images; {TOLERANCES['accuracy'].reason}")
+    return replace(check_from_differences("accuracy", differences, TOLERANCES["accuracy"].reason), unit="images")
 
 
 def count_images(accuracy: float, images: int) -> np.ndarray:

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from rich.columns import Columns
-from rich.console import Console, Group
-from rich.panel import Panel
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +26,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(render_ladder(report))
     if report["keras"]["validation_accuracy"] is not None:
         console.print(render_results(report))
-        console.print(render_evaluations(report))
+        console.print(render_confusion_matrices(report))
+        console.print(render_classification_reports(report))
     console.print(render_verdict(report))
 
 
@@ -46,16 +45,16 @@ def render_ladder(report: Mapping[str, Any]) -> Table:
         table.add_row(
             check["name"],
             outcome,
-            number(check["max_abs_difference"]),
-            number(check["tolerance"]),
+            number(check["max_abs_difference"], check["unit"]),
+            number(check["tolerance"], check["unit"]),
             "" if bits is None else f"{bits:,}",
         )
     return table
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, unit: str = "") -> str:
     """Returns a difference in a few characters."""
-    return "" if value is None else "0" if value == 0 else f"{value:.2g}"
+    return "" if value is None else f"{value:.2g} {unit}".strip()
 
 
 def render_results(report: Mapping[str, Any]) -> Table:
@@ -73,28 +72,30 @@ def render_results(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def render_evaluations(report: Mapping[str, Any]) -> Columns:
-    """Returns confusion matrix and classification report of both sides, side by side."""
-    return Columns([render_evaluation(title, report[side]) for side, title in SIDES.items()])
+def render_confusion_matrices(report: Mapping[str, Any]) -> Table:
+    """Returns the confusion matrices on the validation images, side by side."""
+    table = Table(title="Confusion matrices, validation images")
+    table.add_column("true class")
+    for title in SIDES.values():
+        for name in CLASS_NAMES:
+            table.add_column(f"{title}:\n{name}", justify="right")
+    for index, name in enumerate(CLASS_NAMES):
+        table.add_row(name, *(str(count) for side in SIDES for count in report[side]["confusion_matrix"][index]))
+    return table
 
 
-def render_evaluation(title: str, side: Mapping[str, Any]) -> Panel:
-    """Returns one side's confusion matrix and classification report on the validation images."""
-    matrix = Table(title="confusion matrix", title_justify="left")
-    matrix.add_column("true \\ predicted")
-    report = Table(title="classification report", title_justify="left")
-    report.add_column("")
+def render_classification_reports(report: Mapping[str, Any]) -> Table:
+    """Returns scikit-learn's classification reports on the validation images, side by side."""
+    table = Table(title="Classification reports, validation images")
+    for title in ("class", "measure"):
+        table.add_column(title)
+    for title in SIDES.values():
+        table.add_column(title, justify="right")
     for name in CLASS_NAMES:
-        matrix.add_column(name, justify="right")
-    for name, row in zip(CLASS_NAMES, side["confusion_matrix"], strict=True):
-        matrix.add_row(name, *(str(count) for count in row))
-    columns = ("precision", "recall", "f1-score", "support")
-    for column in columns:
-        report.add_column(column, justify="right")
-    for name in CLASS_NAMES:
-        entry = side["classification_report"][name]
-        report.add_row(name, *(f"{entry[c]:.0f}" if c == "support" else f"{entry[c]:.4f}" for c in columns))
-    return Panel(Group(matrix, report), title=title, expand=False)
+        for measure in ("precision", "recall", "f1-score"):
+            values = (report[side]["classification_report"][name][measure] for side in SIDES)
+            table.add_row(name, measure, *(f"{value:.4f}" for value in values), end_section=measure == "f1-score")
+    return table
 
 
 def render_verdict(report: Mapping[str, Any]) -> Text:

@@ -1,0 +1,42 @@
+"""Writes the README's table of results from the reports of `compare.py`.
+
+Example: python scripts/results.py runs/narrow/report.json runs/wide/report.json
+"""
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+
+from birdplane_keras.reporting.markdown import render_results, replace_results
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Rewrites the table; returns 0, or 2 where a report or the README is unusable."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reports", nargs="+", type=Path, help="report.json of a finished comparison")
+    parser.add_argument("--readme", type=Path, default=README, help="the document to change")
+    arguments = parser.parse_args(argv)
+    try:
+        reports = [json.loads(path.read_text()) for path in arguments.reports]
+        unfit = [path for path, report in zip(arguments.reports, reports, strict=True) if not fit_to_print(report)]
+        if unfit:
+            raise ValueError(f"expected trained runs on CIFAR-10, received {unfit[0]}")
+        table = render_results(reports, datetime.date.today().isoformat())
+        arguments.readme.write_text(replace_results(arguments.readme.read_text(), table))
+    except (OSError, ValueError, KeyError) as error:
+        print(f"results.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def fit_to_print(report: dict) -> bool:
+    """Whether a report is of real images and of sides that were trained."""
+    return report["data"] == "cifar-10" and report["keras"]["validation_accuracy"] is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The project's own papers: what they say can be checked, so it is."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from birdplane_keras.parity.tolerances import RUNGS
+from birdplane_keras.recipe import PRESETS
+from birdplane_keras.reporting.markdown import BEGIN, COLUMNS, END, render_results, replace_results
+from birdplane_keras.reporting.terminal import SENTENCES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_wheel_holds_every_package():
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in ("birdplane_keras", "torch_reference")
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == found
+
+
+def test_every_dependency_is_pinned_in_the_constraints():
+    def normal(name):
+        return re.split(r"[\[<>=; ]", name)[0].lower().replace("_", "-")
+
+    pinned = {normal(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    needed = {normal(entry) for entry in PROJECT["project"]["dependencies"]}
+    assert needed <= pinned
+
+
+def test_the_gate_runs_the_readmes_two_commands():
+    block = re.search(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE).group(1).splitlines()
+    assert block == [
+        "pip install -c constraints.txt -e . && python scripts/compare.py",
+        "pip install -c constraints.txt -e '.[test]' && pytest",
+    ]
+    assert "'/^```bash$/,/^```$/" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_file_that_the_readme_names_exists():
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        if not link.startswith("http"):
+            assert (ROOT / link).exists(), link
+    tree = re.search(r"^```\n(torch_reference/.*?)^```", README, re.DOTALL | re.MULTILINE).group(1)
+    folder = None
+    for line in tree.splitlines():
+        if named := re.match(r"(\w+)/ ", line):
+            folder = ROOT / named.group(1)
+            assert folder.is_dir()
+        elif named := re.match(r"    (\w+(?:\.py|/)) ", line):
+            assert (folder / named.group(1)).exists(), line
+
+
+def test_the_readme_lists_the_rungs_presets_and_verdicts():
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", README, re.MULTILINE) == list(RUNGS)
+    assert all(f"`{name}`" in README for name in [*PRESETS, *SENTENCES])
+
+
+def test_the_results_table_was_written_by_the_command():
+    table = README.partition(BEGIN)[2].partition(END)[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert f"| {' | '.join(COLUMNS)} |" in table
+    assert len(rows) == 2 * len(PRESETS)
+    assert all(row.count("|") == len(COLUMNS) + 1 for row in rows)
+    assert re.search(r"Measured \d{4}-\d\d-\d\d: 100 epochs, seed 0", table)
+
+
+def report(preset="narrow", source="cifar-10"):
+    side = {
+        "parameter_count": 1_574_402,
+        "train_accuracy": 0.9993,
+        "validation_accuracy": 0.812,
+        "seconds_per_epoch": [1.0, 2.0, 9.0],
+    }
+    return {
+        "preset": preset, "data": source, "epochs": 3, "seed": 0, "engine": "stock", "churn": 1,
+        "verdict": "rounding-only",
+        "environment": {"device": "cpu", "threads": 2, "python": "3", "torch": "2", "keras": "3"},
+        "torch": side, "keras": side | {"seconds_per_epoch": [3.0, 3.0, 3.0]},
+    }  # fmt: skip
+
+
+def test_the_table_shows_the_median_and_its_ratio_to_the_reference():
+    table = render_results([report()], "2026-01-02")
+    assert "| 2.00 (1.00) |" in table
+    assert "| 3.00 (1.50) |" in table
+    assert "1,574,402" in table
+
+
+def test_the_table_replaces_the_old_one_and_nothing_else():
+    document = f"before\n{BEGIN}\nold\n{END}\nafter"
+    assert replace_results(document, "NEW") == "before\nNEW\nafter"
+    with pytest.raises(ValueError, match="expected the marks"):
+        replace_results("no marks", "NEW")
+
+
+@pytest.mark.parametrize("unfit", [{"data": "synthetic"}, {"keras": {"validation_accuracy": None}}])
+def test_the_results_of_a_stand_in_or_of_nothing_are_not_printed(tmp_path, unfit):
+    (tmp_path / "report.json").write_text(json.dumps(report() | unfit))
+    (tmp_path / "README.md").write_text(f"{BEGIN}\nold\n{END}")
+    command = [
+        sys.executable,
+        "scripts/results.py",
+        str(tmp_path / "report.json"),
+        "--readme",
+        str(tmp_path / "README.md"),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert result.returncode == 2
+    assert "expected trained runs on CIFAR-10" in result.stderr
+    assert "old" in (tmp_path / "README.md").read_text()
