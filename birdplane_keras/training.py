@@ -59,17 +59,23 @@ class StepLoss(keras.losses.SparseCategoricalCrossentropy):
 class Recorder(keras.callbacks.Callback):
     """Notes the loss of every step and the seconds of every epoch's steps."""
 
-    def __init__(self, loss: StepLoss) -> None:
+    def __init__(self, loss: StepLoss, device: str) -> None:
         super().__init__()
-        self.loss = loss
-        self.step_losses: list[torch.Tensor] = []
+        self.loss, self.device = loss, device
         self.seconds_per_epoch: list[float] = []
 
+    def on_train_begin(self, logs=None):
+        # Filled in place: a small tensor kept from every step would sit between the large ones that come and go, and
+        # the holes that it leaves in the heap would add up to gigabytes.
+        shape = (self.params["epochs"], self.params["steps"])
+        self.step_losses = torch.empty(shape, device=self.device)
+
     def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step_losses.append(self.loss.latest)
+        self.step_losses[self.epoch, batch] = self.loss.latest
         if batch == self.params["steps"] - 1:
             float(self.loss.latest)  # waits for the device
             self.seconds_per_epoch.append(time.perf_counter() - self.started)
@@ -118,7 +124,7 @@ def train(
     with keras.device(device):
         model = compile_model(model or build_model(recipe), recipe)
         batches = build_train_batches(train_data, recipe)
-        recorder = Recorder(model.loss)
+        recorder = Recorder(model.loss, device)
         callbacks = [batches.follow_epochs(), recorder]
         if on_epoch_end is not None:
             callbacks.append(
@@ -140,7 +146,7 @@ def train(
         )
     return TrainingRun(
         weights={weight.path: keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights},
-        step_losses=torch.stack(recorder.step_losses).cpu().numpy(),
+        step_losses=recorder.step_losses.flatten().cpu().numpy(),
         history={ours: history[theirs] for theirs, ours in HISTORY.items()},
         train_logits=train_logits,
         validation_logits=validation_logits,

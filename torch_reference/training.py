@@ -90,7 +90,9 @@ def train(
     model = (model or build_model(recipe)).to(device)
     optimizer = build_optimizer(model, recipe)
     loss_fn = LOSSES[recipe.loss]()
-    step_losses: list[torch.Tensor] = []
+    # Filled in place: a small tensor kept from every step would sit between the large ones that come and go, and the
+    # holes that it leaves in the heap would add up to gigabytes.
+    step_losses = torch.empty(recipe.epochs, len(train_loader), device=device)
     history: dict[str, list[float]] = {
         name: [] for name in ("loss", "accuracy", "validation_loss", "validation_accuracy")
     }
@@ -101,7 +103,7 @@ def train(
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
         started = time.perf_counter()
-        for imgs, labels in train_loader:
+        for step, (imgs, labels) in enumerate(train_loader):
             imgs, labels = imgs.view(imgs.shape[0], -1).to(device), labels.to(device)
             outputs = model(imgs)
             loss = loss_fn(outputs, labels)
@@ -110,10 +112,10 @@ def train(
             loss.backward()
             optimizer.step()
 
-            step_losses.append(loss.detach())
+            step_losses[epoch, step] = loss.detach()
             loss_sum += loss.detach() * labels.shape[0]
             correct += (outputs.argmax(dim=1) == labels).sum()
-        last_batch_loss = float(step_losses[-1])  # waits for the device
+        last_batch_loss = float(step_losses[epoch, -1])  # waits for the device
         seconds_per_epoch.append(time.perf_counter() - started)
 
         val_logits, val_labels = predict_logits(model, val_loader)
@@ -129,7 +131,7 @@ def train(
     val_logits, _ = predict_logits(model, val_loader)
     return TrainingRun(
         weights={name: tensor.cpu().numpy().copy() for name, tensor in model.state_dict().items()},
-        step_losses=torch.stack(step_losses).cpu().numpy(),
+        step_losses=step_losses.flatten().cpu().numpy(),
         history=history,
         train_logits=train_logits.numpy(),
         validation_logits=val_logits.numpy(),
