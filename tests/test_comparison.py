@@ -188,7 +188,7 @@ SABOTAGE = [
     (apply_softmax_before_a_loss_that_applies_it, "forward", {"tensor": "logits"}),
     (sum_the_loss, "loss", {"tensor": "loss"}),
     (use_another_rate, "first_update", {"tensor": "0.weight"}),
-    (decay_the_rate, "trajectory", {"tensor": "loss", "epoch": 0}),
+    (decay_the_rate, "trajectory", {"tensor": "0.weight", "epoch": 0}),
     (misreport_the_accuracy, "accuracy", {"tensor": "Keras's metric against the recount"}),
 ]
 

@@ -112,6 +112,19 @@ def test_the_first_step_beyond_the_envelope_is_named(run, envelope):
     assert check.where == {"tensor": "loss", "step": 2, "epoch": 1, "batch": 0}
 
 
+def test_a_broken_trajectory_names_the_first_weight_that_left_the_envelope(run, envelope):
+    envelope = replace(envelope, weights=[{"a": 2e-7, "b": 1e-7, "c": 1e-7}] * 2)
+    drifting = run.step_losses + np.array([0, 0, 2e-5, 1], np.float32)
+    distances = [{"a": 0.0, "b": 9.0, "c": 0.0}, {"a": 1.9e-6, "b": 2e-6, "c": np.nan}]  # the second epoch counts
+    check = ladder.compare_trajectories(
+        drifting, run.step_losses, steps_per_epoch=2, envelope=envelope, first_loss_noise=1e-8, distances=distances
+    )
+    assert check.where == {"tensor": "b", "step": 2, "epoch": 1, "batch": 0}
+    within = [dict.fromkeys("abc", 0.0)] * 2
+    assert ladder.first_weight_beyond(within, envelope, 1) is None
+    assert ladder.first_weight_beyond([within[0], {"a": 0.0, "b": 0.0, "c": np.nan}], envelope, 1) == "c"
+
+
 def test_early_steps_are_not_allowed_the_noise_of_late_ones(run, envelope):
     assert not trajectory(run.step_losses + np.array([0, 5e-6, 0, 0], np.float32), run.step_losses, envelope).passed
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import filelock
@@ -100,7 +101,8 @@ def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
             except Exception as error:  # whatever breaks one route, the next may still lead there
                 if isinstance(error, OSError) and error.errno in FULL | FORBIDDEN:
                     raise
-                reason = str(error) if isinstance(error, RouteError) else f"{type(error).__name__}: {error}"
+                told = str(error) if isinstance(error, RouteError) else f"{type(error).__name__}: {error}"
+                reason = told.splitlines()[0]
                 logger.info("  %s.", reason)
                 failures.append(f"{title}: {reason}")
                 continue
@@ -120,7 +122,7 @@ def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
 def set_altered_aside(folder: Path, sums: dict[str, str]) -> None:
     """Renames every batch that is not what it should be, and says so."""
     for name, reason in inspect_batches(folder, sums).altered.items():
-        kept = next(path for n in range(1, 1000) if not (path := folder / f"{name}.rejected-{n}").exists())
+        kept = next(path for n in count(1) if not (path := folder / f"{name}.rejected-{n}").exists())
         os.replace(folder / name, kept)
         logger.warning("%s is not the official batch: %s. It is kept as %s; fetching it again.", name, reason, kept)
 

