@@ -45,7 +45,8 @@ def test_clean_sides_are_the_same_to_rounding(tmp_path, preset, capsys):
     assert sum(map(sum, report["keras"]["confusion_matrix"])) == 2_000
     printed = capsys.readouterr().out
     assert "rounding-only" in printed
-    assert "confusion matrix" in printed
+    assert "Confusion matrices" in printed
+    assert "Classification reports" in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "confusion_matrices.png",
         "curves.png",

@@ -90,7 +90,7 @@ def test_images_prepared_from_other_batches_are_not_used(prepared, caplog):
     folder, expected = prepared
     victim = next((folder / loader.PREPARED_FOLDER).rglob("metadata.json"))
     victim.write_text(victim.read_text().replace('"batches_md5": {', '"batches_md5": {"other.bin": "0", ', 1))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="birdplane_keras"):
         assert same(load_data(folder, synthetic=True), expected)
     assert "Preparing the images" in caplog.text
 
