@@ -3,15 +3,18 @@
 import argparse
 import logging
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from birdplane_keras.errors import DataError, RequestError
-from birdplane_keras.recipe import PRESETS, build_recipe
+from birdplane_keras.recipe import PRESETS, Recipe, build_recipe
 
 ENGINES = ("stock",)
 INTERRUPTED = 130
+INTERNAL_ERROR = 70
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -57,6 +60,9 @@ def run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; no file was left half-written", file=sys.stderr)
         return INTERRUPTED
+    except Exception:  # a fault of ours: Python's own status for it, 1, would say that the sides diverged
+        traceback.print_exc()
+        return INTERNAL_ERROR
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +91,10 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     add_train_arguments(parser)
     parser.add_argument("--engine", default="stock", metavar="NAME", help=f"one of {', '.join(ENGINES)}")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for report.json and pictures (default: runs/PRESET)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for report.json and pictures (default: runs/PRESET, or runs/PRESET-3-epochs and the like)",
     )
     parser.set_defaults(command=compare_command)
     parser.epilog = (
@@ -136,7 +145,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
     recipe = build_recipe(arguments.preset, epochs=arguments.epochs, seed=arguments.seed)
     if arguments.engine not in ENGINES:
         raise RequestError(f"expected an engine among {', '.join(ENGINES)}, received {arguments.engine!r}")
-    out = prepare_folder(arguments.out or Path("runs") / recipe.name)
+    out = prepare_folder(arguments.out or Path("runs") / name_run(recipe, arguments.synthetic))
     check_device(arguments.device)
     from rich.console import Console
 
@@ -154,22 +163,32 @@ def compare_command(arguments: argparse.Namespace) -> int:
         report = build_report(comparison, recipe, engine=arguments.engine, source=source, device=arguments.device)
         written = save_report(out, report)
     except OSError as error:
-        raise RequestError(f"expected a folder to write to, received «{error.strerror or error}» for {out}") from error
+        place = error.filename or out
+        raise RequestError(
+            f"expected room and rights to write, received «{error.strerror or error}» for {place}"
+        ) from error
     console = Console()
     print_report(report, console)
     console.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
     return 1 if comparison.verdict == "diverged" else 0
 
 
+def name_run(recipe: Recipe, synthetic: bool) -> str:
+    """Returns the preset's name and what is not the preset's about the run, so that a short look overwrites nothing."""
+    preset = PRESETS[recipe.name]
+    parts = [recipe.name]
+    parts += [f"{recipe.epochs}-epochs"] if recipe.epochs != preset.epochs else []
+    parts += [f"seed-{recipe.seed}"] if recipe.seed != preset.seed else []
+    return "-".join(parts + (["synthetic"] if synthetic else []))
+
+
 def prepare_folder(folder: Path) -> Path:
     """Makes the output folder, and makes sure that it can be written to."""
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"expected a folder for --out, received the file {folder}: name another, or remove it")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise RequestError(f"expected a folder for --out, received the file {folder}: name another, or remove it")
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise RequestError(f"expected a writable folder for --out, received «{error.strerror}» for {folder}") from error
     return folder

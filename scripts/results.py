@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
         unfit = [path for path, report in zip(arguments.reports, reports, strict=True) if not fit_to_print(report)]
         if unfit:
             raise ValueError(f"expected trained runs on CIFAR-10, received {unfit[0]}")
+        if any(setting(report) != setting(reports[0]) for report in reports):
+            raise ValueError("expected reports of equal epochs, seed, engine and environment, received unequal ones")
         table = render_results(reports, datetime.date.today().isoformat())
         arguments.readme.write_text(replace_results(arguments.readme.read_text(), table))
     except (OSError, ValueError, KeyError) as error:
@@ -36,6 +38,11 @@ def main(argv: list[str] | None = None) -> int:
 def fit_to_print(report: dict) -> bool:
     """Whether a report is of real images and of sides that were trained."""
     return report["data"] == "cifar-10" and report["keras"]["validation_accuracy"] is not None
+
+
+def setting(report: dict) -> tuple:
+    """Returns what the line under the table says of all its rows."""
+    return report["epochs"], report["seed"], report["engine"], report["environment"]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Bad requests get one line on stderr and exit status 2; nothing is written for them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from birdplane_keras import cli
+from birdplane_keras.recipe import build_recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -108,6 +110,48 @@ def test_a_comparison_on_the_stand_in_is_labelled_in_every_output(synthetic_dir,
     assert status == 0
     assert "SYNTHETIC DATA" in printed
     assert json.loads((tmp_path / "report.json").read_text())["data"] == "synthetic"
+
+
+def test_an_altered_batch_that_cannot_be_fetched_again_is_never_trained_on(tmp_path, batches, capsys, monkeypatch):
+    from birdplane_keras.data import location
+
+    folder = tmp_path / "data" / batches.folder.name
+    shutil.copytree(batches.folder, folder)
+    with (folder / "data_batch_5.bin").open("r+b") as file:
+        file.seek(777)
+        byte = file.read(1)
+        file.seek(777)
+        file.write(bytes([byte[0] ^ 1]))
+    monkeypatch.setattr(location, "ROUTES", {})
+    flags = ["--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    status, printed, errors = outcome(cli.compare, flags, capsys)
+    assert (status, printed) == (2, "")
+    assert "expected the six CIFAR-10 batches" in errors[-1]
+    assert (folder / "data_batch_5.bin.rejected-1").exists()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_fault_of_ours_is_not_reported_as_a_divergence(tmp_path, capsys, monkeypatch):
+    def fail(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "check_device", fail)
+    status, _, errors = outcome(cli.compare, ["--out", str(tmp_path)], capsys)
+    assert status == 70
+    assert errors[-1] == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seed", "synthetic", "name"),
+    [
+        (None, None, False, "narrow"),
+        (100, 0, False, "narrow"),
+        (3, None, False, "narrow-3-epochs"),
+        (3, 7, True, "narrow-3-epochs-seed-7-synthetic"),
+    ],
+)
+def test_a_short_look_overwrites_no_full_run(epochs, seed, synthetic, name):
+    assert cli.name_run(build_recipe("narrow", epochs=epochs, seed=seed), synthetic) == name
 
 
 def test_a_full_output_folder_is_one_line(tmp_path, capsys, monkeypatch, synthetic_dir):

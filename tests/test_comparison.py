@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from contract import check_contract
 
 import birdplane_keras.data
 import birdplane_keras.model
@@ -37,6 +38,7 @@ def compare(out, *flags):
 def test_clean_sides_are_the_same_to_rounding(tmp_path, preset, capsys):
     status, report = compare(tmp_path, "--preset", preset)
     assert status == 0
+    check_contract(report)
     assert report["verdict"] == "rounding-only"
     assert [check["name"] for check in report["checks"]] == list(RUNGS)
     assert all(check["passed"] for check in report["checks"])
@@ -164,15 +166,32 @@ def decay_the_rate(monkeypatch):
     monkeypatch.setattr(birdplane_keras.training, "build_optimizer", lambda recipe: keras.optimizers.SGD(schedule))
 
 
-def misreport_the_accuracy(monkeypatch):
+def after_training(monkeypatch, change):
     train = birdplane_keras.training.train
+    monkeypatch.setattr(birdplane_keras.training, "train", lambda *args, **options: change(train(*args, **options)))
 
-    def train_and_misreport(*arguments, **options):
-        done = train(*arguments, **options)
+
+def misreport_the_accuracy(monkeypatch):
+    def change(done):
         done.history["validation_accuracy"][-1] = 0.5
         return done
 
-    monkeypatch.setattr(birdplane_keras.training, "train", train_and_misreport)
+    after_training(monkeypatch, change)
+
+
+def save_the_wrong_bias(monkeypatch):
+    def change(done):
+        path = list(done.weights)[1]
+        return dataclasses.replace(done, weights=done.weights | {path: done.weights[path] + np.float32(1e-5)})
+
+    after_training(monkeypatch, change)
+
+
+def predict_in_another_order(monkeypatch):
+    after_training(
+        monkeypatch,
+        lambda done: dataclasses.replace(done, validation_logits=np.roll(done.validation_logits, 1, axis=0)),
+    )
 
 
 SABOTAGE = [
@@ -181,15 +200,17 @@ SABOTAGE = [
     (flip_one_pixel, "data", {"tensor": "x_validation"}),
     (use_another_order, "batch_order", {"epoch": 0, "step": 0}),
     (drop_the_last_batch, "batch_order", {"epoch": 0, "step": 156}),
-    (freeze_a_layer, "parameter_counts", {}),
+    (freeze_a_layer, "parameter_counts", {"tensor": 0}),
     (transpose_a_kernel, "initial_weights", {"tensor": "0.weight"}),
     (plant_a_nan, "initial_weights", {"tensor": "2.weight", "index": [1, 7]}),
     (move_a_weight, "initial_weights", {"tensor": "0.weight", "index": [3, 5]}),
-    (use_relu, "forward", {"tensor": "logits"}),
+    (use_relu, "forward", {"tensor": "logits", "step": 0}),
     (apply_softmax_before_a_loss_that_applies_it, "forward", {"tensor": "logits"}),
     (sum_the_loss, "loss", {"tensor": "loss"}),
     (use_another_rate, "first_update", {"tensor": "0.weight"}),
     (decay_the_rate, "trajectory", {"tensor": "0.weight", "epoch": 0}),
+    (save_the_wrong_bias, "final_weights", {"tensor": "0.bias"}),
+    (predict_in_another_order, "predictions", {"tensor": "logits"}),
     (misreport_the_accuracy, "accuracy", {"tensor": "Keras's metric against the recount"}),
 ]
 

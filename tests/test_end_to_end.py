@@ -11,19 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-
-from birdplane_keras.parity.tolerances import RUNGS
+from contract import check_contract
 
 ROOT = Path(__file__).parent.parent
-CONTRACT = {
-    "verdict", "preset", "engine", "seed", "epochs", "recipe", "environment", "keras", "torch", "churn", "checks",
-}  # fmt: skip
-SIDE = {
-    "parameter_count", "parameter_counts", "train_accuracy", "validation_accuracy", "confusion_matrix", "step_losses",
-    "epoch_losses", "weights_sha256", "seconds_per_epoch",
-}  # fmt: skip
-CHECK = {"name", "passed", "max_abs_difference", "bits_differing", "tolerance", "reason", "where"}
-
 PARAMETERS = {
     "narrow": [1572864, 512, 1024, 2],
     "wide": [3145728, 1024, 524288, 512, 65536, 128, 256, 2],
@@ -55,17 +45,6 @@ def holds_snapshots(pid: int, out: Path) -> bool:
         with contextlib.suppress(FileNotFoundError):  # closed in the meantime
             links.append(os.readlink(entry))
     return any(link.startswith(str(out)) and link.endswith("(deleted)") for link in links)
-
-
-def check_contract(report: dict) -> None:
-    assert set(report) >= CONTRACT
-    assert set(report["keras"]) == set(report["torch"]) >= SIDE
-    assert set(report["environment"]) >= {"python", "torch", "keras", "device", "threads"}
-    assert [check["name"] for check in report["checks"]] == list(RUNGS)
-    assert all(set(check) >= CHECK for check in report["checks"])
-    for side in ("keras", "torch"):
-        assert report[side]["step_losses"].startswith("sha256:")
-        assert len(report[side]["epoch_losses"]) == len(report[side]["seconds_per_epoch"]) == report["epochs"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 from birdplane_keras.parity import ladder
 from birdplane_keras.parity.noise import NoiseEnvelope, nudge_one_ulp, rounding_tolerances
 from birdplane_keras.parity.records import FirstStep
+from birdplane_keras.parity.tolerances import RUNGS
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def envelope():
         step_losses=np.array([0, 1e-7, 1e-6, 0]),
         epochs=[0, 1],
         weights=[{"w": 2e-7}, {"w": 1e-7}],
-        validation_logits=1e-6,
+        image_differences=np.full(4, 1e-6),
         churn=0,
     )
 
@@ -158,6 +159,52 @@ def test_logits_beyond_the_envelope_fail_even_without_churn(run, envelope):
     assert ladder.compare_predictions(run.validation_logits, run.validation_logits, envelope).passed
 
 
+def test_logits_that_are_as_far_as_the_worst_image_but_all_of_them_fail(run, envelope):
+    """In a chaotic run the worst image alone would excuse nearly anything."""
+    envelope = replace(envelope, image_differences=np.array([1e-6, 1e-6, 1e-6, 1.0]))
+    one, all_of_them = np.zeros((4, 2), np.float32), np.full((4, 2), 0.5, np.float32)
+    one[0, 0] = 0.5
+    assert ladder.compare_predictions(run.validation_logits + one, run.validation_logits, envelope).passed
+    check = ladder.compare_predictions(run.validation_logits + all_of_them, run.validation_logits, envelope)
+    assert check.where["tensor"] == "the middle image"
+
+
+def test_more_churn_than_the_envelope_allows_fails(envelope):
+    logits = np.tile(np.float32([[1, 0]]), (40, 1))
+    envelope = replace(envelope, image_differences=np.full(40, 1.0), churn=2)
+    for flipped, passes in ((20, True), (21, False)):
+        swapped = logits.copy()
+        swapped[:flipped] = swapped[:flipped, ::-1]
+        check = ladder.compare_predictions(swapped, logits, envelope)
+        assert check.passed is passes
+    assert check.where["tensor"] == "churn"
+
+
+@pytest.mark.parametrize("what", ["step_losses", "image_differences", "weights"])
+def test_an_envelope_that_met_a_nan_allows_nothing(run, envelope, what):
+    broken = {
+        "step_losses": np.array([np.nan, 1, 1, 1]),
+        "image_differences": np.full(4, np.nan),
+        "weights": [{"w": np.nan}, {"w": 1.0}],
+    }
+    envelope = replace(envelope, **{what: broken[what]})
+    checks = {
+        "step_losses": trajectory(run.step_losses + np.float32(1e-6), run.step_losses, envelope),
+        "image_differences": ladder.compare_predictions(run.validation_logits + 1, run.validation_logits, envelope),
+        "weights": ladder.compare_final_weights({"w": run.weights["w"] + 1}, run.weights, envelope),
+    }
+    assert not checks[what].passed
+
+
+def test_where_the_envelope_met_nothing_one_ulp_counts(run, envelope):
+    still = replace(envelope, weights=[{"w": 0.0}], image_differences=np.zeros(4))
+    nearby = {"w": np.nextafter(run.weights["w"], np.float32(2))}
+    assert ladder.compare_final_weights(nearby, run.weights, still).passed
+    assert not ladder.compare_final_weights({"w": run.weights["w"] + np.float32(1e-5)}, run.weights, still).passed
+    logits = np.nextafter(run.validation_logits, np.float32(9))
+    assert ladder.compare_predictions(logits, run.validation_logits, still).passed
+
+
 def test_churn_counts_images_even_where_the_accuracies_agree(run):
     flipped = run.validation_logits[:, ::-1][[0, 1, 2, 3]].copy()
     flipped[1:3] = run.validation_logits[1:3]
@@ -177,6 +224,23 @@ def test_a_metric_that_is_not_the_recount_fails(run, reported):
     assert check.where["tensor"] == "Keras's metric against the recount"
 
 
+def test_images_that_all_flip_the_same_way_are_not_rounding(run):
+    """Twenty-five flips: five of either sign would be expected, 4 x 5 are allowed, 25 are not."""
+    labels = np.zeros(100, int)
+    right = np.tile(np.float32([[1, 0]]), (100, 1))
+    wrong = right.copy()
+    wrong[:25] = wrong[:25, ::-1]
+    ours = replace(run, validation_logits=wrong, history={"validation_accuracy": [0.75]})
+    theirs = replace(run, validation_logits=right, history={"validation_accuracy": [1.0]})
+    check = ladder.compare_accuracies(ours, theirs, labels)
+    assert (check.passed, check.where["tensor"]) == (False, "Keras against PyTorch")
+    mixed = np.where(np.arange(100) < 12, 0, labels)
+    mixed[:13] = 1  # of the 25, 13 were wrong before
+    theirs = replace(theirs, history={"validation_accuracy": [0.87]})
+    ours = replace(ours, history={"validation_accuracy": [0.88]})
+    assert ladder.compare_accuracies(ours, theirs, mixed).passed
+
+
 def test_bits_differ_only_where_runs_can_be_compared(run):
     assert not ladder.bits_differ(run, run)
     assert ladder.bits_differ(replace(run, step_losses=run.step_losses + np.float32(1)), run)
@@ -184,12 +248,13 @@ def test_bits_differ_only_where_runs_can_be_compared(run):
 
 
 def test_the_verdict_needs_every_rung(run):
-    same = ladder.compare_parameter_counts([4], [4])
+    checks = {name: ladder.exact_check(name, "same") for name in RUNGS}
     rounded = ladder.compare_within("forward", {"x": np.float32([1.1])}, {"x": np.float32([1.0])}, {"x": 0.2})
     broken = ladder.compare_parameter_counts([4], [5])
-    assert ladder.verdict([same]) == "bit-exact"
-    assert ladder.verdict([same, rounded]) == "rounding-only"
-    assert ladder.verdict([same, rounded, broken]) == "diverged"
+    assert ladder.verdict(list(checks.values())) == "bit-exact"
+    assert ladder.verdict(list((checks | {"forward": rounded}).values())) == "rounding-only"
+    assert ladder.verdict(list((checks | {"forward": rounded, "parameter_counts": broken}).values())) == "diverged"
+    assert ladder.verdict(list(checks.values())[:-1]) == "diverged"  # a rung was lost
     assert ladder.verdict([]) == "diverged"
 
 

@@ -95,6 +95,14 @@ def test_images_prepared_from_other_batches_are_not_used(prepared, caplog):
     assert "Preparing the images" in caplog.text
 
 
+def test_a_damaged_description_of_the_prepared_images_heals(prepared, caplog):
+    folder, expected = prepared
+    victim = next((folder / loader.PREPARED_FOLDER).rglob("dataset_info.json"))
+    victim.write_bytes(victim.read_bytes()[:100])
+    assert same(load_data(folder, synthetic=True), expected)
+    assert "are damaged" in caplog.text
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_not_a_traceback(prepared, monkeypatch):
     folder, _ = prepared
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,7 +66,7 @@ def test_an_altered_batch_is_kept_aside_named_and_fetched_again(filled, copy_rou
 
     assert found.route == "from a copy"
     assert (filled / ARCHIVE_FOLDER / "data_batch_2.bin.rejected-1").read_bytes() == altered
-    assert "data_batch_2.bin is not the official batch" in caplog.text
+    assert "data_batch_2.bin is not what it should be" in caplog.text
     assert location.inspect_batches(found.folder, BATCH_MD5).complete
 
 
@@ -107,6 +107,14 @@ def test_a_failure_names_every_route_and_what_to_do_by_hand(tmp_path, monkeypatc
     assert "\n" not in message
 
 
+def test_a_source_that_may_not_be_read_does_not_end_the_search(tmp_path, copy_route, monkeypatch):
+    def forbid(data_dir, staging):
+        raise PermissionError(errno.EACCES, "Permission denied", "/usr/bin/npm")
+
+    monkeypatch.setattr(location, "ROUTES", {"first": forbid, **location.ROUTES})
+    assert find_or_fetch(tmp_path).route == "from a copy"
+
+
 @pytest.mark.parametrize(
     ("number", "advice"),
     [(errno.ENOSPC, "free 600 MB"), (errno.EACCES, "readable and writable"), (errno.EROFS, "readable and writable")],
@@ -142,11 +150,9 @@ def test_what_a_killed_process_left_is_cleared(tmp_path, copy_route):
 
 
 def test_two_threads_fetch_once(tmp_path, copy_route):
-    threads = [threading.Thread(target=find_or_fetch, args=(tmp_path,)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(find_or_fetch, [tmp_path] * 2))
+    assert sorted(batches.route for batches in found) == ["already there", "from a copy"]
     assert len(copy_route) == 1
 
 
@@ -197,6 +203,13 @@ def test_the_stand_in_is_never_chosen_silently(synthetic_dir, monkeypatch):
     monkeypatch.setattr(location, "ROUTES", {})
     with pytest.raises(DataError, match="--synthetic"):
         find_or_fetch(synthetic_dir)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"one line", b"0  data_batch_1.bin\n"])
+def test_a_stand_in_whose_sums_are_damaged_is_generated_again(tmp_path, damage):
+    folder = find_or_fetch(tmp_path, use_synthetic=True).folder
+    (folder / synthetic.SUMS_FILE).write_bytes(damage)
+    assert find_or_fetch(tmp_path, use_synthetic=True).route == "from the generator"
 
 
 def test_an_altered_stand_in_is_generated_again(tmp_path, caplog):

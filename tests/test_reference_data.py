@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,12 +87,24 @@ def test_download_fetches_only_where_the_folder_is_missing(tmp_path, batches, mo
 
     def fetch(url, root, md5):
         calls.append((url, md5))
-        shutil.copytree(batches.folder, tmp_path / CIFAR2.folder)
+        shutil.copytree(batches.folder, Path(root) / CIFAR2.folder)
 
     monkeypatch.setattr("torch_reference.data.download_and_extract_archive", fetch)
     for _ in range(2):
         CIFAR2(tmp_path, train=False, download=True)
     assert calls == [(CIFAR2.url, CIFAR2.archive_md5)]
+    assert [path.name for path in tmp_path.iterdir()] == [CIFAR2.folder]
+
+
+def test_a_download_that_is_interrupted_leaves_no_half_folder(tmp_path, monkeypatch):
+    def fetch(url, root, md5):
+        (Path(root) / CIFAR2.folder).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch_reference.data.download_and_extract_archive", fetch)
+    with pytest.raises(KeyboardInterrupt):
+        CIFAR2(tmp_path, download=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_stand_in_is_another_class_in_another_folder(synthetic_dir):
@@ -118,6 +131,7 @@ def test_run_alone_it_prints_what_the_article_prints(synthetic_dir, capsys):
         (["--epochs", "0"], "expected at least 1, received 0"),
         (["--seed", "-1"], "expected 0 to 4294967295, received -1"),
         (["--device", "cuda:99"], "CUDA"),
+        (["--device", "meta"], "the meta device holds no numbers"),
         (["--data-dir", "/nonexistent"], "expected a CIFAR-10 batch at /nonexistent"),
         (["--synthetic", "--data-dir", "/nonexistent"], "/nonexistent"),
     ],

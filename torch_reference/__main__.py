@@ -57,11 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     from torch_reference.training import accuracy, train
 
     try:
-        torch.empty(0, device=arguments.device)
+        if torch.empty(0, device=arguments.device).is_meta:
+            raise RuntimeError("argument --device: the meta device holds no numbers")
         cifar2, cifar2_val = load_data(
             arguments.data_dir or default_data_dir(), download=arguments.download, synthetic=arguments.synthetic
         )
-    except (RuntimeError, AssertionError, OSError) as error:  # PyTorch asserts that a device is there
+    except (RuntimeError, AssertionError, OSError, ValueError) as error:  # PyTorch asserts that a device is there
         parser.error(str(error).splitlines()[0])
 
     if arguments.synthetic:
@@ -85,4 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -6,6 +6,7 @@
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -75,7 +76,10 @@ class CIFAR2(VisionDataset):
         self.train = train
         batches = Path(root) / self.folder
         if download and not batches.is_dir():
-            download_and_extract_archive(self.url, str(root), md5=self.archive_md5)
+            Path(root).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=root) as temporary:  # an interruption leaves no half folder
+                download_and_extract_archive(self.url, temporary, md5=self.archive_md5)
+                (Path(temporary) / self.folder).rename(batches)
         expected = self.train_batches if train else self.test_batches
         records = np.concatenate([self._read(batches / name, md5) for name, md5 in expected.items()])
         records = records[np.isin(records[:, 0], list(self.label_map))]

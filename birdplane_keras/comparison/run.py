@@ -169,6 +169,6 @@ def measure_envelope(reference: TorchSide, run: TrainingRun, snapshots: Snapshot
         step_losses=np.abs(copy.step_losses.astype(np.float64) - run.step_losses),
         epochs=snapshots.epochs,
         weights=distances,
-        validation_logits=float(np.abs(copy.validation_logits - run.validation_logits).max()),
+        image_differences=ladder.image_differences(copy.validation_logits, run.validation_logits),
         churn=ladder.churn(copy.validation_logits, run.validation_logits),
     )

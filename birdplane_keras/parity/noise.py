@@ -64,7 +64,7 @@ class NoiseEnvelope:
         step_losses: (steps,) absolute differences of the loss of every step.
         epochs: The epochs after which the weights were compared, from 0.
         weights: For each of those epochs, name -> largest absolute difference in that tensor.
-        validation_logits: Largest absolute difference of the final logits.
+        image_differences: (N,) for each validation image, the largest absolute difference of its final logits.
         churn: Validation images that the two predict differently at the end.
     """
 
@@ -72,14 +72,14 @@ class NoiseEnvelope:
     step_losses: np.ndarray
     epochs: Sequence[int]
     weights: Sequence[Mapping[str, float]]
-    validation_logits: float
+    image_differences: np.ndarray
     churn: int
 
     def largest_weight_difference(self) -> dict[str, float]:
         """Returns name -> the largest difference met in that tensor after any epoch."""
-        return {name: max(epoch[name] for epoch in self.weights) for name in self.weights[-1]}
+        return {name: float(np.max([epoch[name] for epoch in self.weights])) for name in self.weights[-1]}
 
 
 def largest_of_all(distances: Sequence[Mapping[str, float]]) -> list[float]:
     """Returns, for each epoch, the largest difference over all tensors."""
-    return [max(epoch.values()) for epoch in distances]
+    return [float(np.max(list(epoch.values()))) for epoch in distances]

@@ -88,9 +88,13 @@ def render_distances(report: Mapping[str, Any]) -> "Figure":
     distances = report["weight_distances"]
     epochs = np.array(distances["epochs"]) + 1
     marker = "o" if len(epochs) < 3 else None
-    if distances["envelope"] is None:
+    if distances["envelope"] is None and not any(distances["sides"]):
         axis.text(0.5, 0.5, "0 bits differ after every epoch", ha="center", transform=axis.transAxes)
         axis.set_xlim(1, max(2, epochs[-1]))
+    elif distances["envelope"] is None:  # the runs cannot be compared: one of them met a NaN
+        axis.plot(epochs, distances["sides"], color=COLOURS["keras"], marker=marker, label="Keras against PyTorch")
+        axis.set_yscale("log")
+        axis.legend(fontsize=8)
     else:
         envelope = np.maximum.accumulate(distances["envelope"])
         label = "noise envelope: PyTorch against itself, one weight moved by one ULP"

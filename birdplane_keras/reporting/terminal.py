@@ -13,7 +13,7 @@ from birdplane_keras.labels import CLASS_NAMES
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
 SENTENCES = {
     "bit-exact": "The sides agree in every bit.",
-    "rounding-only": "The sides differ by rounding only: no more than the reference does from itself.",
+    "rounding-only": "The sides differ by rounding only: within what the reference's own rounding allows.",
     "diverged": "The sides are not the same.",
 }
 COLOURS = {"bit-exact": "green", "rounding-only": "green", "diverged": "red"}
