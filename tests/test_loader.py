@@ -103,6 +103,15 @@ def test_a_damaged_description_of_the_prepared_images_heals(prepared, caplog):
     assert "are damaged" in caplog.text
 
 
+def test_a_disk_that_fills_while_tfds_prepares_is_an_error_with_advice(tmp_path, monkeypatch):
+    def fill(self):
+        raise RuntimeError("Failed to finalize writing: No space left on device; writing train\nmore")
+
+    monkeypatch.setattr(Birdplane, "download_and_prepare", fill)
+    with pytest.raises(DataError, match=r"No space left on device; writing train»: free 100 MB there"):
+        load_data(tmp_path, synthetic=True)
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_not_a_traceback(prepared, monkeypatch):
     folder, _ = prepared
 

@@ -68,7 +68,12 @@ def prepare(root: Path, batches: VerifiedBatches) -> tuple[Split, Split]:
     shutil.rmtree(root / PREPARED_FOLDER / Birdplane.name / config_name(batches), ignore_errors=True)
     builder = build_builder(root, batches)
     logger.info("Preparing the images as a TFDS data set in %s.", builder.data_dir)
-    builder.download_and_prepare()
+    try:
+        builder.download_and_prepare()
+    except RuntimeError as error:  # so the writer of array_record reports a full disk
+        received = str(error).splitlines()[0]
+        fix = "free 100 MB there, or choose another folder with --data-dir or BIRDPLANE_DATA"
+        raise DataError(f"expected room to prepare the images in {root}, received «{received}»: {fix}") from error
     return read_splits(builder)
 
 
