@@ -136,6 +136,15 @@ def test_a_data_folder_that_is_a_file_is_refused(tmp_path):
         find_or_fetch(tmp_path / "file")
 
 
+def test_a_read_only_folder_with_an_altered_batch_says_both(filled, monkeypatch):
+    (filled / ARCHIVE_FOLDER / "test_batch.bin").write_bytes(b"short")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(DataError) as failure:
+        find_or_fetch(filled)
+    assert "not writable" in str(failure.value)
+    assert "test_batch.bin: expected 30730000 bytes, received 5" in str(failure.value)
+
+
 def test_an_unreadable_batch_is_reported_not_replaced(filled, monkeypatch):
     monkeypatch.setattr(location, "inspect_batches", lambda *_: (_ for _ in ()).throw(PermissionError(13, "denied")))
     with pytest.raises(DataError, match="denied"):

@@ -66,6 +66,9 @@ def find_or_fetch(data_dir: str | Path | None = None, *, use_synthetic: bool = F
         if (found := look(folder, use_synthetic)) is not None:
             return found
         root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK):
+            faults = describe(inspect_batches(folder, expected_sums(folder, use_synthetic)))
+            raise PermissionError(errno.EACCES, f"not writable, and the batches must be fetched ({faults})", str(root))
         with lock_folder(root):
             return look(folder, use_synthetic) or fetch(root, folder, use_synthetic)
     except OSError as error:
@@ -74,11 +77,16 @@ def find_or_fetch(data_dir: str | Path | None = None, *, use_synthetic: bool = F
 
 def look(folder: Path, use_synthetic: bool) -> VerifiedBatches | None:
     """Returns the batches of a folder if all six are there and right."""
-    sums = synthetic.read_sums(folder) if use_synthetic else BATCH_MD5
+    sums = expected_sums(folder, use_synthetic)
     if not sums or not inspect_batches(folder, sums).complete:
         return None
     source = "synthetic" if use_synthetic else "cifar-10"
     return VerifiedBatches(folder=folder, source=source, sums=sums, route="already there")
+
+
+def expected_sums(folder: Path, use_synthetic: bool) -> dict[str, str]:
+    """Returns the official md5 sums, or those that the generator noted in the folder."""
+    return synthetic.read_sums(folder) if use_synthetic else BATCH_MD5
 
 
 def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
@@ -86,7 +94,7 @@ def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
     for leftover in root.glob(STAGING_PREFIX + "*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     routes = {"the generator": synthetic.generate} if use_synthetic else ROUTES
-    set_altered_aside(folder, synthetic.read_sums(folder) if use_synthetic else BATCH_MD5)
+    set_altered_aside(folder, expected_sums(folder, use_synthetic))
     failures = []
     for title, route in routes.items():
         with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=root) as temporary:
@@ -94,7 +102,7 @@ def fetch(root: Path, folder: Path, use_synthetic: bool) -> VerifiedBatches:
             try:
                 logger.info("Looking for the six batches: %s.", title)
                 route(root, staging)
-                sums = synthetic.read_sums(staging) if use_synthetic else BATCH_MD5
+                sums = expected_sums(staging, use_synthetic)
                 inspection = inspect_batches(staging, sums)
                 if not inspection.complete:
                     raise RouteError(describe(inspection))
