@@ -112,8 +112,10 @@ def move_a_weight(monkeypatch):
 
 
 def sum_the_loss(monkeypatch):
-    loss = lambda recipe: StepLoss(from_logits=True, reduction="sum")  # noqa: E731
-    monkeypatch.setattr(birdplane_keras.training, "build_loss", loss)
+    def build(recipe):
+        return StepLoss(from_logits=True, reduction="sum")
+
+    monkeypatch.setattr(birdplane_keras.training, "build_loss", build)
 
 
 def swap_the_labels(monkeypatch):

@@ -21,9 +21,9 @@ from torch_reference.torchvision_on_cpu import import_torchvision
 import_torchvision()
 
 from torchvision import transforms  # noqa: E402 (only importable after the line above)
-from torchvision.datasets import VisionDataset  # noqa: E402
-from torchvision.datasets.utils import download_and_extract_archive  # noqa: E402
-from torchvision.transforms.functional import to_pil_image  # noqa: E402
+from torchvision.datasets import VisionDataset  # noqa: E402 (likewise)
+from torchvision.datasets.utils import download_and_extract_archive  # noqa: E402 (likewise)
+from torchvision.transforms.functional import to_pil_image  # noqa: E402 (likewise)
 
 # Mean and standard deviation of the CIFAR-10 training pixels, red, green, blue, as the article gives them.
 NORMALIZE = transforms.Normalize((0.4915, 0.4823, 0.4468), (0.2470, 0.2435, 0.2616))

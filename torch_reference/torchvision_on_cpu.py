@@ -30,4 +30,4 @@ def import_torchvision() -> None:
         _library = torch.library.Library("torchvision", "DEF")
         for name, signature in OPERATORS.items():
             _library.define(name + signature)
-        import torchvision  # noqa: F401
+        import torchvision  # noqa: F401 (the import is the effect)
