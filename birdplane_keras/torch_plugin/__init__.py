@@ -1,0 +1,88 @@
+"""Makes `fit`, `evaluate` and `predict` of a Keras model on the torch backend replay their steps as plain ATen calls.
+
+    model.compile(optimizer=keras.optimizers.SGD(1e-2), loss=..., metrics=["accuracy"])
+    torch_plugin.attach(model, engine="exact")
+    model.fit(...)
+    print(torch_plugin.explain(model))
+
+`exact` rounds as the PyTorch original does; `fused` makes a weight's gradient and its SGD update in one product.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from birdplane_keras.torch_plugin.attachment import KINDS, Attachment, stock_path
+from birdplane_keras.torch_plugin.errors import TorchPluginError, TorchPluginWarning
+from birdplane_keras.torch_plugin.explain import explain_attachment
+from birdplane_keras.torch_plugin.watch import PLUGIN_ATTRIBUTE
+
+__all__ = ["ENGINES", "TorchPluginError", "TorchPluginWarning", "attach", "detach", "explain", "gradients_kept"]
+
+ENGINES = ("exact", "fused")
+
+
+def attach(model: keras.Model, engine: str = "exact", strict: bool = False) -> keras.Model:
+    """Makes a model run its steps from traces, and returns it.
+
+    Each step is traced at its first batch of a signature, proved against Keras' own step on that batch, and replayed
+    from then on. A step that cannot be traced faithfully runs as without the plugin, with one warning that says why.
+    Attach before or after `compile`; a model that is loaded or cloned from an attached one is not attached.
+
+    Args:
+        model: A Keras model.
+        engine: `exact`, whose `Dense` layers round as `torch.nn.Linear` does, or `fused`, which also makes the product
+            of a weight's gradient and its plain-SGD update one operation, and differs by rounding.
+        strict: Raise `TorchPluginError` instead of falling back; at once where the model itself is the reason.
+
+    Raises:
+        TypeError: Not a Keras model.
+        ValueError: An unknown engine, or Keras runs on another backend.
+        TorchPluginError: With `strict`, the model cannot be traced.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"expected a keras.Model, received a {type(model).__name__}")
+    if engine not in ENGINES:
+        raise ValueError(f"expected an engine among {', '.join(ENGINES)}, received {engine!r}")
+    if keras.backend.backend() != "torch":
+        raise ValueError(f"expected Keras on the torch backend, received {keras.backend.backend()}: set KERAS_BACKEND")
+    attachment = Attachment(model, engine, strict)
+    reasons = {kind: attachment.refusal(kind) for kind in KINDS}
+    if strict and any(reasons.values()):
+        kind, reason = next((kind, reason) for kind, reason in reasons.items() if reason)
+        raise TorchPluginError(f"attached with strict=True: {stock_path(kind, reason)}")
+    detach(model)
+    vars(model)[PLUGIN_ATTRIBUTE] = attachment
+    attachment.hook_in()
+    return model
+
+
+def detach(model: keras.Model) -> keras.Model:
+    """Undoes `attach`, and returns the model; a model that is not attached stays as it is."""
+    attachment = vars(model).pop(PLUGIN_ATTRIBUTE, None)
+    if attachment is not None:
+        attachment.unhook()
+    return model
+
+
+@contextmanager
+def gradients_kept(model: keras.Model) -> Iterator[None]:
+    """Within it, the engine `fused` leaves every weight's gradient in `.grad`, too; the others always do."""
+    attachment = vars(model).get(PLUGIN_ATTRIBUTE)
+    if attachment is None:
+        yield
+        return
+    before, attachment.settings.keep_gradients = attachment.settings.keep_gradients, True
+    try:
+        yield
+    finally:
+        attachment.settings.keep_gradients = before
+
+
+def explain(model: keras.Model) -> str:
+    """Returns in words what each step of an attached model runs on, what was rewritten, and why anything fell back."""
+    attachment = vars(model).get(PLUGIN_ATTRIBUTE)
+    if attachment is None:
+        return f"{model.name} is not attached: every step runs on Keras' stock path."
+    return explain_attachment(attachment)

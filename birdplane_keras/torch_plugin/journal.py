@@ -1,0 +1,116 @@
+"""Runs a piece of a step on trial: sees every tensor that it reads and writes, and can take the writes back."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+
+class Journal(TorchDispatchMode):
+    """Notes the tensors from outside that operations read, and what they held before.
+
+    A tensor is from outside if no operation under the journal made it. Under `with`, operations run as always. Every
+    tensor from outside is copied at its first use: not every operation that writes one says so (batch normalization in
+    PyTorch does not).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside: dict[int, torch.Tensor] = {}  # id -> tensor, in order of first use
+        self._before: dict[int, torch.Tensor] = {}  # id -> value before the first use
+        self._marked: set[int] = set()  # ids of what an operation's schema says it writes
+        self._made: dict[int, torch.Tensor] = {}  # kept alive, so that no id is used twice
+        self._written: list[torch.Tensor] | None = None  # once it has been taken back
+        self._outside_storages: dict[int, list[int]] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        for tensor in tensors_in((args, kwargs)):
+            if id(tensor) not in self._made:
+                self._add_outside(tensor)
+        for tensor in written_tensors(func, args, kwargs):
+            self._marked.update(self._outside_storages.get(storage_key(tensor), ()))
+        result = func(*args, **kwargs)
+        for tensor in tensors_in(result):
+            if id(tensor) not in self.outside:
+                self._made[id(tensor)] = tensor
+        return result
+
+    def _add_outside(self, tensor: torch.Tensor) -> None:
+        if id(tensor) not in self.outside:
+            self.outside[id(tensor)] = tensor
+            with _disable_current_modes():  # a graph that is being made must not hold the copy
+                self._before[id(tensor)] = tensor.detach().clone()
+            self._outside_storages.setdefault(storage_key(tensor), []).append(id(tensor))
+
+    def written(self) -> list[torch.Tensor]:
+        """Returns the tensors from outside that were written, in order of their first use."""
+        if self._written is not None:
+            return self._written
+        return [
+            self.outside[key]
+            for key, before in self._before.items()
+            if key in self._marked or not torch.equal(self.outside[key], before)
+        ]
+
+    def roll_back(self) -> None:
+        """Gives every tensor from outside the value that it had before, and lets go of the copies."""
+        self._written = self.written()
+        with torch.no_grad():
+            for key, before in self._before.items():
+                if not torch.equal(self.outside[key], before):
+                    self.outside[key].copy_(before)
+        self._before.clear()
+        self._made.clear()
+
+
+def tensors_in(tree: object) -> list[torch.Tensor]:
+    """Returns the tensors in nested arguments."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def written_tensors(func, args: tuple, kwargs: dict) -> list[torch.Tensor]:
+    """Returns the arguments that an ATen operation writes, as its schema says."""
+    if not func._schema.is_mutable:
+        return []
+    written = []
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            written.append(args[position] if position < len(args) else kwargs.get(argument.name))
+    return tensors_in(written)
+
+
+def storage_key(tensor: torch.Tensor) -> int:
+    """Returns what tensors over the same memory share."""
+    if tensor.layout != torch.strided:
+        return id(tensor)
+    return tensor.untyped_storage()._cdata
+
+
+class TorchRandomState:
+    """The state of PyTorch's global generators when this was made."""
+
+    def __init__(self) -> None:
+        self._cpu = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+
+    def restore(self) -> None:
+        """Brings the generators back to it."""
+        torch.set_rng_state(self._cpu)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+@contextmanager
+def python_randomness_restored() -> Iterator[None]:
+    """Brings the generators of Python and NumPy back at the end. A step that draws from them draws anew inside."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

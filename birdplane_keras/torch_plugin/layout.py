@@ -1,0 +1,122 @@
+"""How the kernels of `Dense` lie in memory.
+
+`torch.nn.Linear` keeps its weight as (out, in) and multiplies by the transpose; `Dense` keeps (in, out). A product may
+round differently by how its factors lie in memory: on some CPUs it does where a layer has two outputs. There the exact
+engine lays a kernel out as `Linear` does; shape and values stay. Elsewhere it stays as it is, which may be faster.
+"""
+
+from collections.abc import Callable, Iterator
+
+import keras
+import torch
+
+from birdplane_keras.torch_plugin import rewrites
+
+
+def lay_out_for_parity(model: keras.Model, batch_size: int) -> bool:
+    """Lays kernels of `Dense` out as (out, in) where the products with them would round differently.
+
+    Args:
+        model: Built. The optimizer's variables of a kernel's shape follow it.
+        batch_size: Rows of the products.
+
+    Returns:
+        Whether anything was laid out anew.
+    """
+
+    def matters(layer: keras.layers.Dense) -> bool:
+        nodes = layer._inbound_nodes
+        known = bool(nodes) and all(node.input_tensors[0].ndim == 2 for node in nodes)
+        # Elsewhere it is not known here how many rows the products have.
+        return not known or layout_matters(layer._kernel._value, batch_size)
+
+    return lay_out(model, matters)
+
+
+def lay_out_for_parts(model: keras.Model) -> bool:
+    """Lays large kernels of `Dense` out as (out, in), so that products can keep to parts of them.
+
+    Returns:
+        Whether anything was laid out anew.
+    """
+
+    def splits(layer: keras.layers.Dense) -> bool:
+        kernel = layer._kernel._value
+        even = kernel.device.type == "cpu" and kernel.shape[1] % torch.get_num_threads() == 0
+        return even and kernel.numel() >= rewrites.SMALLEST_FUSED
+
+    return lay_out(model, splits)
+
+
+def lay_out(model: keras.Model, wanted: Callable[[keras.layers.Dense], bool]) -> bool:
+    """Lays the kernels of some layers, and what the optimizer keeps for them, out as (out, in)."""
+    changed = False
+    for layer in dense_layers(model):
+        kernel = layer._kernel._value
+        if not is_as_linear(kernel) and wanted(layer):
+            for value in [kernel, *optimizer_values(model, kernel.shape)]:
+                value.data = as_linear(value.data)
+            changed = True
+    return changed
+
+
+def as_linear(kernel: torch.Tensor) -> torch.Tensor:
+    """Returns a copy of a kernel (in, out) that lies in memory as (out, in)."""
+    return torch.empty_strided(kernel.shape, (1, len(kernel)), dtype=kernel.dtype, device=kernel.device).copy_(kernel)
+
+
+def is_as_linear(kernel: torch.Tensor) -> bool:
+    """Tells whether a kernel (in, out) lies in memory as (out, in)."""
+    return kernel.stride() == (1, len(kernel))
+
+
+def layout_matters(kernel: torch.Tensor, batch_size: int) -> bool:
+    """Tells whether a layer's three products, on drawn numbers, depend in any bit on how its kernel lies in memory.
+
+    Args:
+        kernel: (in, out).
+        batch_size: Rows of the layer's inputs.
+    """
+    generator = torch.Generator(device=kernel.device).manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, dtype=kernel.dtype, device=kernel.device, generator=generator)
+
+    with torch.no_grad():
+        inputs, gradient, bias = draw(batch_size, len(kernel)), draw(batch_size, kernel.shape[1]), draw(kernel.shape[1])
+        keras_kernel = draw(*kernel.shape)
+        linear_kernel = as_linear(keras_kernel)
+        products = [
+            [torch.addmm(bias, inputs, keras_kernel), torch.addmm(bias, inputs, linear_kernel)],
+            [torch.mm(gradient, keras_kernel.t()), torch.mm(gradient, linear_kernel.t())],
+            [torch.mm(inputs.t(), gradient), torch.mm(gradient.t(), inputs).t()],
+        ]
+    return not all(torch.equal(one, other) for one, other in products)
+
+
+def lay_out_as_keras(model: keras.Model) -> bool:
+    """Undoes `lay_out`; returns whether there was anything to undo."""
+    changed = False
+    for layer in dense_layers(model):
+        kernel = layer._kernel._value
+        for value in [kernel, *optimizer_values(model, kernel.shape)]:
+            if value.stride() != (kernel.shape[1], 1):
+                value.data = value.data.clone(memory_format=torch.contiguous_format)
+                changed = True
+    return changed
+
+
+def dense_layers(model: keras.Model) -> Iterator[keras.layers.Dense]:
+    """Yields a model's stock `Dense` layers that have a kernel."""
+    for layer in model._flatten_layers():
+        if type(layer) is not keras.layers.Dense or not layer.built or layer.lora_enabled:
+            continue
+        if layer._kernel._value.is_floating_point():  # not quantized
+            yield layer
+
+
+def optimizer_values(model: keras.Model, shape: torch.Size) -> list[torch.Tensor]:
+    """Returns the optimizer's tensors of a shape."""
+    optimizer = getattr(model, "optimizer", None)
+    variables = optimizer.variables if optimizer is not None else []
+    return [variable._value for variable in variables if tuple(variable.shape) == tuple(shape)]

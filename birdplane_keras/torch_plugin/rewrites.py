@@ -1,0 +1,278 @@
+"""What is changed in a traced graph, and counted: nothing but what this file says."""
+
+import operator
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from birdplane_keras.torch_plugin.graphs import (
+    is_view,
+    is_write,
+    reaches,
+    remove_dead,
+    same_type,
+    shape_of,
+    writes_between,
+    written_nodes,
+)
+from birdplane_keras.torch_plugin.partition import linear_by_parts, parts_of
+
+aten = torch.ops.aten
+
+# Elements of a weight below which its gradient stays in the cache: fusing gains nothing there, and some products over
+# few columns round once per term when they add to a weight.
+SMALLEST_FUSED = 1 << 16
+LARGEST_CONSTANT = 1 << 16  # elements; larger ones are made anew at each step rather than kept
+# The others keep every bit.
+ROUNDING_REWRITES = {"addmm", "loss summed inside", "gradient left as factors", "product by parts"}
+NONE, SUM = 0, 2  # `reduction` as ATen numbers it
+_ALIASES = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
+_LIKE = {aten.ones_like.default: 1, aten.zeros_like.default: 0}
+_VIEWS = {aten.view.default, aten._unsafe_view.default}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewritten:
+    """A graph after its rewrites.
+
+    Args:
+        graph: The graph.
+        constants: Name -> tensor of each `get_attr` node.
+        factors: Output number -> the numbers of the two outputs whose matrix product it would have been.
+        counts: Name of a rewrite -> how often it was made.
+    """
+
+    graph: fx.Graph
+    constants: dict[str, torch.Tensor]
+    factors: dict[int, tuple[int, int]]
+    counts: dict[str, int]
+
+
+def rewrite(
+    graph: fx.Graph, constants: dict[str, torch.Tensor], state: Sequence[torch.Tensor], products: Container[int]
+) -> Rewritten:
+    """Rewrites a copy of a graph.
+
+    Args:
+        graph: From `make_fx`; its last placeholders are `state`, and it may write them.
+        constants: Name -> tensor of each `get_attr` node.
+        state: Tensors from outside.
+        products: Outputs that may be left as two factors.
+    """
+    copy = fx.Graph()
+    copy.output(copy.graph_copy(graph, {}))
+    constants = dict(constants)
+    placeholders = [node for node in copy.nodes if node.op == "placeholder"]
+    kernels = dict(zip(placeholders[len(placeholders) - len(state) :], state, strict=True))
+    counts: Counter[str] = Counter()
+    remove_aliases(copy, counts)
+    fold_constants(copy, constants, counts)
+    choose_branches(copy, constants, counts)
+    add_in_place(copy, counts)
+    fuse_addmm(copy, counts)
+    sum_inside_loss(copy, counts)
+    factors = split_products(copy, products, counts)
+    if factors:
+        keep_to_parts(copy, kernels, counts)
+    remove_dead(copy)
+    copy.lint()
+    return Rewritten(graph=copy, constants=constants, factors=factors, counts=dict(counts))
+
+
+def remove_aliases(graph: fx.Graph, counts: Counter) -> None:
+    """`detach(x)` is x: a replay records no gradients."""
+    for node in list(graph.nodes):
+        if node.target in _ALIASES:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+            counts["alias removed"] += 1
+
+
+def fold_constants(graph: fx.Graph, constants: dict[str, torch.Tensor], counts: Counter) -> None:
+    """Computes once what depends on no input: the number of samples, a weight of one, a gradient of one."""
+    written = written_nodes(graph)
+    values: dict[fx.Node, torch.Tensor] = {
+        node: constants[node.target] for node in graph.nodes if node.op == "get_attr"
+    }
+    if written & set(values):
+        return  # someone keeps numbers in a constant: leave all as it is
+    folded = []
+    for node in list(graph.nodes):
+        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        value = constant_value(node, values)
+        if value is not None and value.numel() <= LARGEST_CONSTANT and not reaches(node, written):
+            values[node] = value
+            folded.append(node)
+    for node in folded:
+        name = f"_folded_constant_{len(constants)}"
+        constants[name] = values[node].detach()
+        with graph.inserting_before(node):
+            node.replace_all_uses_with(graph.get_attr(name))
+        graph.erase_node(node)
+        counts["constant folded"] += 1
+
+
+def constant_value(node: fx.Node, values: dict[fx.Node, torch.Tensor]) -> torch.Tensor | None:
+    """Returns the value of a node that is the same at every step; `None` for any other."""
+    target = node.target
+    if is_write(node) or target.namespace != "aten" or "empty" in target._opname:
+        return None
+    if torch.Tag.nondeterministic_seeded in target.tags:
+        return None
+    if node.target in _LIKE:
+        made = node.meta.get("tensor_meta")
+        source = node.args[0].meta.get("tensor_meta") if isinstance(node.args[0], fx.Node) else None
+        if made is None or source is None or node.kwargs.get("device") or source.dtype != made.dtype:
+            return None
+        val = node.meta.get("val")
+        device = val.device if isinstance(val, torch.Tensor) else None
+        if device is None or made.memory_format not in (None, torch.contiguous_format):
+            return None
+        return torch.full(made.shape, _LIKE[node.target], dtype=made.dtype, device=device)
+    if any(used not in values for used in node.all_input_nodes):
+        return None
+    with torch.no_grad():
+        result = node.target(*fx.map_arg(node.args, values.get), **fx.map_arg(node.kwargs, values.get))
+    return result if isinstance(result, torch.Tensor) else None
+
+
+def add_in_place(graph: fx.Graph, counts: Counter) -> None:
+    """`copy_(total, add(total, x))`, as Keras' `assign_add` traces, is `add_(total, x)`, to the last bit."""
+    for node in list(graph.nodes):
+        if node.target is not aten.copy_.default or len(node.args) != 2:
+            continue
+        total, added = node.args
+        if (
+            isinstance(added, fx.Node)
+            and added.target is aten.add.Tensor
+            and added.args[0] is total
+            and not added.kwargs
+            and len(added.users) == 1
+            and added.next is node
+            and same_type(total, added)
+        ):
+            with graph.inserting_before(node):
+                replacement = graph.call_function(aten.add_.Tensor, added.args)
+            node.replace_all_uses_with(replacement)
+            graph.erase_node(node)
+            graph.erase_node(added)
+            counts["assign_add in place"] += 1
+
+
+def fuse_addmm(graph: fx.Graph, counts: Counter) -> None:
+    """`add(mm(x, kernel), bias)`, a stock `Dense`, becomes `addmm(bias, x, kernel)`: it rounds as `nn.Linear` does."""
+    for node in list(graph.nodes):
+        if node.target is not aten.add.Tensor or node.kwargs or len(node.args) != 2:
+            continue
+        product, bias = node.args
+        views = []
+        while isinstance(product, fx.Node) and product.target in _VIEWS and len(product.users) == 1:
+            views.append(product)
+            product = product.args[0]
+        if not (isinstance(product, fx.Node) and product.target is aten.mm.default and len(product.users) == 1):
+            continue
+        made = product.meta.get("tensor_meta")
+        shape = shape_of(bias)
+        outer = shape_of(views[0] if views else product)
+        last = None if outer is None else outer[-1:]
+        if made is None or shape is None or shape != made.shape[-1:] or shape != last or writes_between(product, node):
+            continue
+        if bias.meta["tensor_meta"].dtype != made.dtype:
+            continue
+        with graph.inserting_before(node):
+            result = graph.call_function(aten.addmm.default, (bias, *product.args))
+            for view in reversed(views):
+                result = graph.call_function(aten.view.default, (result, view.args[1]))
+        node.replace_all_uses_with(result)
+        graph.erase_node(node)
+        counts["addmm"] += 1
+
+
+def sum_inside_loss(graph: fx.Graph, counts: Counter) -> None:
+    """`sum(nll_loss(..., "none"))` becomes `nll_loss(..., "sum")`: PyTorch's own mean adds in that order, too."""
+    for node in list(graph.nodes):
+        losses = node.args[0] if node.target is aten.sum.default and not node.kwargs else None
+        if losses is None or losses.target is not operator.getitem or losses.args[1] != 0 or len(losses.users) > 1:
+            continue
+        forward = losses.args[0]
+        if forward.target is aten.nll_loss_forward.default and forward.args[3] == NONE and not forward.kwargs:
+            forward.args = (*forward.args[:3], SUM, *forward.args[4:])
+            node.replace_all_uses_with(losses)
+            graph.erase_node(node)
+            counts["loss summed inside"] += 1
+
+
+def choose_branches(graph: fx.Graph, constants: dict[str, torch.Tensor], counts: Counter) -> None:
+    """`where(condition, a, b)` with one constant condition is a or b: what guards a division by zero, say."""
+    for node in list(graph.nodes):
+        if node.target is not aten.where.self or node.args[0].op != "get_attr":
+            continue
+        condition = constants[node.args[0].target]
+        chosen = node.args[1] if condition.numel() == 1 and condition.item() else node.args[2]
+        if condition.numel() == 1 and same_type(node, chosen):
+            node.replace_all_uses_with(chosen)
+            graph.erase_node(node)
+            counts["branch chosen"] += 1
+
+
+def split_products(graph: fx.Graph, products: Container[int], counts: Counter) -> dict[int, tuple[int, int]]:
+    """Leaves a weight's gradient as its two factors, so that the update can be one in-place product."""
+    output = next(node for node in graph.nodes if node.op == "output")
+    results = list(output.args[0])
+    inputs = {node for node in graph.nodes if node.op == "placeholder"}
+    # A factor must still hold its value when the graph has ended.
+    if written_nodes(graph) - inputs:
+        return {}
+    factors = {}
+    for number, node in enumerate(list(results)):
+        if number not in products:
+            continue
+        shape = shape_of(node)
+        if shape is None or shape.numel() < SMALLEST_FUSED:
+            continue
+        if list(node.users) == [output] and results.count(node) == 1:
+            pair = product_of(node, graph)
+            if pair is None or any(reaches_input_write(factor, graph) for factor in pair):
+                continue
+            factors[number] = (len(results), len(results) + 1)
+            results += pair
+            results[number] = None
+            counts["gradient left as factors"] += 1
+    output.args = (results,)
+    return factors
+
+
+def keep_to_parts(graph: fx.Graph, kernels: Mapping[fx.Node, torch.Tensor], counts: Counter) -> None:
+    """Forward products with large kernels, whose updates are products by parts, are made by the same parts."""
+    for node in list(graph.nodes):
+        kernel = kernels.get(node.args[2]) if node.target is aten.addmm.default and not node.kwargs else None
+        if kernel is None or kernel.numel() < SMALLEST_FUSED or parts_of(kernel) == 1:
+            continue
+        with graph.inserting_before(node):
+            replacement = graph.call_function(linear_by_parts, (*node.args, parts_of(kernel)))
+        node.replace_all_uses_with(replacement)
+        graph.erase_node(node)
+        counts["product by parts"] += 1
+
+
+def product_of(node: fx.Node, graph: fx.Graph) -> tuple[fx.Node, fx.Node] | None:
+    """Returns the factors of a product, or of the transpose of one; `None` for anything else."""
+    if node.target is aten.mm.default:
+        return node.args
+    inner = node.args[0] if node.target is aten.t.default else None
+    if inner is None or inner.target is not aten.mm.default or len(inner.users) > 1:
+        return None
+    with graph.inserting_before(node):
+        left, right = (graph.call_function(aten.t.default, (factor,)) for factor in reversed(inner.args))
+    return left, right
+
+
+def reaches_input_write(node: fx.Node, graph: fx.Graph) -> bool:
+    """Tells whether a node is a view of an input that the graph writes."""
+    while node.op == "call_function" and is_view(node) and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return node in written_nodes(graph)

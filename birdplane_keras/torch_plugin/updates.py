@@ -1,0 +1,100 @@
+"""The update of the weights: Keras' own, plain SGD without its detours, or plain SGD inside the gradient's product."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import torch
+from keras.src.backend.torch.optimizers.torch_sgd import SGD
+
+from birdplane_keras.torch_plugin.partition import add_product_by_parts, parts_of
+from birdplane_keras.torch_plugin.tracing import Trace
+
+# From the outputs of the traced step to nothing; it changes the weights.
+Update = Callable[[tuple], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenUpdate:
+    """How a step updates the weights.
+
+    Args:
+        apply: Makes the update.
+        words: What it is.
+    """
+
+    apply: Update
+    words: str
+
+
+def is_plain_sgd(optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]) -> bool:
+    """Tells whether the update is `w -= learning_rate * gradient` and nothing besides."""
+    return (
+        type(optimizer) is SGD
+        and optimizer.momentum == 0
+        and not optimizer.use_ema
+        and all(
+            getattr(optimizer, name) is None
+            for name in ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor")
+        )
+        and not optimizer.gradient_accumulation_steps
+        and "apply" not in vars(optimizer)
+        and all(id(weight) in optimizer._trainable_variables_indices for weight in weights)
+        and all(weight.constraint is None and not weight.overwrite_with_gradient for weight in weights)
+    )
+
+
+def choose_update(model: keras.Model, weights: list[keras.Variable], trace: Trace, first: int) -> ChosenUpdate:
+    """Returns the update of a traced step.
+
+    Args:
+        model: Compiled.
+        weights: Its trainable weights.
+        trace: Its outputs from number `first` on are the gradients; some may be left as factors.
+        first: Number of the first gradient among the outputs.
+    """
+    optimizer = model.optimizer
+    gradients = slice(first, first + len(weights))
+    values = [weight._value for weight in weights]
+    whole = [n for n in range(len(weights)) if first + n not in trace.factors]
+    if not is_plain_sgd(optimizer, weights) or any(trace.outputs[first + n] is None for n in whole):
+
+        def apply(outputs: tuple) -> None:
+            optimizer.apply(list(outputs[gradients]), weights)
+
+        return ChosenUpdate(apply=apply, words=f"{type(optimizer).__name__}'s own apply")
+
+    iterations = optimizer._iterations._value
+    if not trace.factors:
+
+        def sgd(outputs: tuple) -> None:
+            torch._foreach_add_(values, outputs[gradients], alpha=-learning_rate(optimizer))
+            iterations.add_(1)
+
+        return ChosenUpdate(apply=sgd, words="plain SGD, w -= rate * gradient")
+
+    products = [
+        (values[number - first], left, right, parts_of(values[number - first]))
+        for number, (left, right) in trace.factors.items()
+    ]
+    rest = [values[n] for n in whole]
+
+    def fused(outputs: tuple) -> None:
+        rate = -learning_rate(optimizer)
+        for value, left, right, parts in products:
+            if parts > 1:
+                add_product_by_parts(value, outputs[left], outputs[right], rate, parts)
+            else:
+                value.addmm_(outputs[left], outputs[right], alpha=rate)
+        if rest:
+            torch._foreach_add_(rest, [outputs[first + n] for n in whole], alpha=rate)
+        iterations.add_(1)
+
+    words = f"plain SGD, fused into the gradient's product for {len(products)} of {len(weights)} weights"
+    return ChosenUpdate(apply=fused, words=words)
+
+
+def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """Returns the rate of the next step: a variable's value, a schedule's, or what a function returns."""
+    rate = optimizer._get_current_learning_rate()
+    return float(rate._value if isinstance(rate, keras.Variable) else rate)

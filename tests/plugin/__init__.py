@@ -1,0 +1,1 @@
+"""Tests of `birdplane_keras.torch_plugin`."""

@@ -1,0 +1,69 @@
+"""The differential tests can fail: a trace that is used where it must not be is caught by them.
+
+Each set-up is one that `test_differential.py` trains, too, without the sabotage.
+"""
+
+import pytest
+import torch
+
+from birdplane_keras.torch_plugin import attachment, randomness, updates
+from birdplane_keras.torch_plugin.watch import Watch
+from plugin.test_differential import assert_attached_trains_as_stock, build
+
+stale_rates: list[float] = []
+signature, generator_of, learning_rate = attachment.signature, randomness.generator_of, updates.learning_rate
+
+
+def first_rate(optimizer):
+    stale_rates.append(learning_rate(optimizer))
+    return stale_rates[0]
+
+
+def same_mask(seed):
+    return generator_of(torch.zeros_like(seed))
+
+
+def without_shapes(structure, leaves):
+    return structure
+
+
+def without_weights(structure, leaves):
+    return signature(None, leaves[:2])
+
+
+def never_changed(self):
+    return True
+
+
+SABOTAGES = {
+    "another rate": ("rate set by hand", (updates, "learning_rate", first_rate)),
+    "another rate of a schedule": ("schedule", (updates, "learning_rate", first_rate)),
+    "another mask": ("Dropout from a seed", (randomness, "generator_of", same_mask)),
+    "another dropout rate": ("Dropout whose rate changes", (Watch, "unchanged", never_changed)),
+    "another frozen set": ("frozen, not compiled", (Watch, "unchanged", never_changed)),
+    "another batch size": ("dense", (attachment, "signature", without_shapes)),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGES)
+def test_a_trace_reused_for_something_else_is_caught(name, monkeypatch):
+    setup, (owner, attribute, sabotage) = SABOTAGES[name]
+    stale_rates.clear()
+    monkeypatch.setattr(owner, attribute, sabotage)
+    # A step for another batch size may also fail outright.
+    with pytest.raises((AssertionError, RuntimeError, ValueError, IndexError)):
+        assert_attached_trains_as_stock(lambda: build(setup), "exact")
+
+
+def test_a_trace_reused_with_other_sample_weights_is_caught(monkeypatch):
+    """The presence of weights is part of the key: without it, the weights of the second fit would be ignored."""
+
+    def make():
+        setup = build("dense")
+        setup.between = lambda model: {"sample_weight": torch.linspace(0, 2, 44).numpy()}
+        return setup
+
+    assert_attached_trains_as_stock(make, "exact")
+    monkeypatch.setattr(attachment, "signature", without_weights)
+    with pytest.raises((AssertionError, TypeError)):
+        assert_attached_trains_as_stock(make, "exact")
