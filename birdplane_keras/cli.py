@@ -12,7 +12,8 @@ from typing import NoReturn
 from birdplane_keras.errors import DataError, RequestError
 from birdplane_keras.recipe import PRESETS, Recipe, build_recipe
 
-ENGINES = ("stock",)
+ENGINES = ("stock", "exact", "fused")
+DEFAULT_ENGINE = "exact"
 INTERRUPTED = 130
 INTERNAL_ERROR = 70
 
@@ -81,6 +82,12 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--epochs", type=int, metavar="N", help="passes over the training images (default: the preset's)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="fixes initial weights and batch order (default: 0)")
+    parser.add_argument(
+        "--engine",
+        default=DEFAULT_ENGINE,
+        metavar="NAME",
+        help=f"what the Keras steps run on, one of {', '.join(ENGINES)} (default: {DEFAULT_ENGINE})",
+    )
     parser.add_argument("--device", default="cpu", metavar="D", help="as PyTorch names it (default: cpu)")
     add_data_arguments(parser)
     parser.set_defaults(command=train_command)
@@ -89,7 +96,6 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what to compare and where the report goes."""
     add_train_arguments(parser)
-    parser.add_argument("--engine", default="stock", metavar="NAME", help=f"one of {', '.join(ENGINES)}")
     parser.add_argument(
         "--out",
         type=Path,
@@ -116,6 +122,7 @@ def data_command(arguments: argparse.Namespace) -> int:
 def train_command(arguments: argparse.Namespace) -> int:
     """`birdplane train`."""
     recipe = build_recipe(arguments.preset, epochs=arguments.epochs, seed=arguments.seed)
+    check_engine(arguments.engine)
     check_device(arguments.device)
     from birdplane_keras.data import load_data
     from birdplane_keras.data.inputs import normalize
@@ -131,6 +138,7 @@ def train_command(arguments: argparse.Namespace) -> int:
             recipe,
             (normalize(x_train), y_train),
             (normalize(x_validation), y_validation),
+            engine=arguments.engine,
             device=arguments.device,
             on_epoch_end=lambda epoch, model, metrics: bar(epoch, metrics),
         )
@@ -143,9 +151,8 @@ def train_command(arguments: argparse.Namespace) -> int:
 def compare_command(arguments: argparse.Namespace) -> int:
     """`birdplane compare` and `scripts/compare.py`."""
     recipe = build_recipe(arguments.preset, epochs=arguments.epochs, seed=arguments.seed)
-    if arguments.engine not in ENGINES:
-        raise RequestError(f"expected an engine among {', '.join(ENGINES)}, received {arguments.engine!r}")
-    out = prepare_folder(arguments.out or Path("runs") / name_run(recipe, arguments.synthetic))
+    check_engine(arguments.engine)
+    out = prepare_folder(arguments.out or Path("runs") / name_run(recipe, arguments.engine, arguments.synthetic))
     check_device(arguments.device)
     from rich.console import Console
 
@@ -158,7 +165,12 @@ def compare_command(arguments: argparse.Namespace) -> int:
     source = find_or_fetch(data_dir, use_synthetic=arguments.synthetic).source
     try:
         comparison = compare_programs(
-            recipe, data_dir=data_dir, out=out, device=arguments.device, synthetic=arguments.synthetic
+            recipe,
+            data_dir=data_dir,
+            out=out,
+            engine=arguments.engine,
+            device=arguments.device,
+            synthetic=arguments.synthetic,
         )
         report = build_report(comparison, recipe, engine=arguments.engine, source=source, device=arguments.device)
         written = save_report(out, report)
@@ -173,12 +185,13 @@ def compare_command(arguments: argparse.Namespace) -> int:
     return 1 if comparison.verdict == "diverged" else 0
 
 
-def name_run(recipe: Recipe, synthetic: bool) -> str:
+def name_run(recipe: Recipe, engine: str, synthetic: bool) -> str:
     """Returns the preset's name and what is not the preset's about the run, so that a short look overwrites nothing."""
     preset = PRESETS[recipe.name]
     parts = [recipe.name]
     parts += [f"{recipe.epochs}-epochs"] if recipe.epochs != preset.epochs else []
     parts += [f"seed-{recipe.seed}"] if recipe.seed != preset.seed else []
+    parts += [engine] if engine != DEFAULT_ENGINE else []
     return "-".join(parts + (["synthetic"] if synthetic else []))
 
 
@@ -192,6 +205,16 @@ def prepare_folder(folder: Path) -> Path:
     except OSError as error:
         raise RequestError(f"expected a writable folder for --out, received «{error.strerror}» for {folder}") from error
     return folder
+
+
+def check_engine(name: str) -> None:
+    """Makes sure that an engine exists.
+
+    Raises:
+        RequestError: It does not.
+    """
+    if name not in ENGINES:
+        raise RequestError(f"expected an engine among {', '.join(ENGINES)}, received {name!r}")
 
 
 def check_device(name: str) -> None:

@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import torch
 
+from birdplane_keras import torch_plugin
 from birdplane_keras.data.batches import EpochBatches
 from birdplane_keras.model import build_model
 from birdplane_keras.recipe import Recipe
 
 Arrays = tuple[np.ndarray, np.ndarray]
+Tensors = tuple[torch.Tensor, torch.Tensor]
 OnEpochEnd = Callable[[int, keras.Model, dict[str, float]], None]
 
 HISTORY = {
@@ -48,11 +50,13 @@ class TrainingRun:
 class StepLoss(keras.losses.SparseCategoricalCrossentropy):
     """The stock loss, which also keeps its last value: Keras' logs hold running means only."""
 
-    latest: torch.Tensor  # after the first step
+    def __init__(self) -> None:
+        super().__init__(from_logits=True)
+        self.latest = keras.Variable(0.0, trainable=False, dtype="float32", name="latest_loss")
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         loss = super().__call__(y_true, y_pred, sample_weight)
-        self.latest = loss.detach()
+        self.latest.assign(loss)
         return loss
 
 
@@ -75,15 +79,15 @@ class Recorder(keras.callbacks.Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step_losses[self.epoch, batch] = self.loss.latest
+        self.step_losses[self.epoch, batch] = self.loss.latest.value
         if batch == self.params["steps"] - 1:
-            float(self.loss.latest)  # waits for the device
+            float(self.loss.latest.value)  # waits for the device
             self.seconds_per_epoch.append(time.perf_counter() - self.started)
 
 
 def build_loss(recipe: Recipe) -> StepLoss:
     """Both of the original's forms, NLL after LogSoftmax and cross-entropy of logits, are this one Keras loss."""
-    return StepLoss(from_logits=True)
+    return StepLoss()
 
 
 def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
@@ -91,13 +95,13 @@ def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(learning_rate=recipe.learning_rate)
 
 
-def compile_model(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """Compiles the model as the recipe says, and returns it."""
+def compile_model(model: keras.Model, recipe: Recipe, engine: str = "stock") -> keras.Model:
+    """Compiles the model as the recipe says, attaches the engine, and returns it."""
     model.compile(optimizer=build_optimizer(recipe), loss=build_loss(recipe), metrics=["accuracy"], jit_compile=False)
-    return model
+    return model if engine == "stock" else torch_plugin.attach(model, engine, strict=True)
 
 
-def build_train_batches(train_data: Arrays, recipe: Recipe) -> EpochBatches:
+def build_train_batches(train_data: Arrays | Tensors, recipe: Recipe) -> EpochBatches:
     """Returns the shuffled mini-batches; they take the epoch from `follow_epochs`."""
     return EpochBatches(*train_data, batch_size=recipe.batch_size, seed=recipe.seed)
 
@@ -108,6 +112,7 @@ def train(
     validation_data: Arrays,
     *,
     model: keras.Model | None = None,
+    engine: str = "exact",
     device: str = "cpu",
     on_epoch_end: OnEpochEnd | None = None,
 ) -> TrainingRun:
@@ -118,12 +123,16 @@ def train(
         train_data: Normalised pixels (N, 3072) float32 and labels (N,) int64.
         validation_data: The same.
         model: Start from this model instead of a new one; it is trained in place.
+        engine: `stock`, or one of the plugin's: `exact`, `fused`.
         device: Where to train, as PyTorch names it.
         on_epoch_end: Called as `on_epoch_end(epoch, model, metrics)`; the metrics are the last entries of `history`.
     """
     with keras.device(device):
-        model = compile_model(model or build_model(recipe), recipe)
-        batches = build_train_batches(train_data, recipe)
+        model = compile_model(model or build_model(recipe), recipe, engine)
+        train_tensors, validation_tensors = (
+            (torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)) for x, y in (train_data, validation_data)
+        )
+        batches = build_train_batches(train_tensors, recipe)
         recorder = Recorder(model.loss, device)
         callbacks = [batches.follow_epochs(), recorder]
         if on_epoch_end is not None:
@@ -136,13 +145,13 @@ def train(
             batches,
             epochs=recipe.epochs,
             shuffle=False,  # the batches are in order already
-            validation_data=validation_data,
+            validation_data=validation_tensors,
             validation_batch_size=recipe.batch_size,
             callbacks=callbacks,
             verbose=0,
         ).history
         train_logits, validation_logits = (
-            model.predict(x, batch_size=recipe.batch_size, verbose=0) for x, _ in (train_data, validation_data)
+            model.predict(x, batch_size=recipe.batch_size, verbose=0) for x, _ in (train_tensors, validation_tensors)
         )
     return TrainingRun(
         weights={weight.path: keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights},

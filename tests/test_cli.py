@@ -29,7 +29,7 @@ def outcome(door, argv, capsys):
     [
         (["--preset", "huge"], "expected a preset among narrow, wide, received 'huge'"),
         (["--preset", "Narrow"], "expected a preset among narrow, wide, received 'Narrow'"),
-        (["--engine", "warp"], "expected an engine among stock, received 'warp'"),
+        (["--engine", "warp"], "expected an engine among stock, exact, fused, received 'warp'"),
         (["--epochs", "0"], "expected epochs of at least 1, received 0"),
         (["--epochs", "-3"], "expected epochs of at least 1, received -3"),
         (["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
@@ -142,16 +142,17 @@ def test_a_fault_of_ours_is_not_reported_as_a_divergence(tmp_path, capsys, monke
 
 
 @pytest.mark.parametrize(
-    ("epochs", "seed", "synthetic", "name"),
+    ("epochs", "seed", "engine", "synthetic", "name"),
     [
-        (None, None, False, "narrow"),
-        (100, 0, False, "narrow"),
-        (3, None, False, "narrow-3-epochs"),
-        (3, 7, True, "narrow-3-epochs-seed-7-synthetic"),
+        (None, None, "exact", False, "narrow"),
+        (100, 0, "exact", False, "narrow"),
+        (100, 0, "stock", False, "narrow-stock"),
+        (3, None, "exact", False, "narrow-3-epochs"),
+        (3, 7, "fused", True, "narrow-3-epochs-seed-7-fused-synthetic"),
     ],
 )
-def test_a_short_look_overwrites_no_full_run(epochs, seed, synthetic, name):
-    assert cli.name_run(build_recipe("narrow", epochs=epochs, seed=seed), synthetic) == name
+def test_a_short_look_overwrites_no_full_run(epochs, seed, engine, synthetic, name):
+    assert cli.name_run(build_recipe("narrow", epochs=epochs, seed=seed), engine, synthetic) == name
 
 
 def test_a_full_output_folder_is_one_line(tmp_path, capsys, monkeypatch, synthetic_dir):

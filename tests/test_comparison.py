@@ -34,19 +34,29 @@ def compare(out, *flags):
     return status, json.loads((out / "report.json").read_text())
 
 
-@pytest.mark.parametrize("preset", ["narrow", "wide"])
-def test_clean_sides_are_the_same_to_rounding(tmp_path, preset, capsys):
-    status, report = compare(tmp_path, "--preset", preset)
+@pytest.mark.parametrize(
+    ("preset", "engine", "verdict"),
+    [
+        ("narrow", "exact", "bit-exact"),
+        ("narrow", "fused", "rounding-only"),
+        ("narrow", "stock", "rounding-only"),
+        ("wide", "exact", "bit-exact"),
+    ],
+)
+def test_clean_sides_are_the_same(tmp_path, preset, engine, verdict, capsys):
+    status, report = compare(tmp_path, "--preset", preset, "--engine", engine)
     assert status == 0
     check_contract(report)
-    assert report["verdict"] == "rounding-only"
+    assert (report["engine"], report["verdict"]) == (engine, verdict)
+    differing = sum(check["bits_differing"] for check in report["checks"])
+    assert (differing == 0) == (verdict == "bit-exact")
     assert [check["name"] for check in report["checks"]] == list(RUNGS)
     assert all(check["passed"] for check in report["checks"])
     assert report["first_failure"] is None
     assert report["churn"] == 0
     assert sum(map(sum, report["keras"]["confusion_matrix"])) == 2_000
     printed = capsys.readouterr().out
-    assert "rounding-only" in printed
+    assert verdict in printed
     assert "Confusion matrices" in printed
     assert "Classification reports" in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -113,7 +123,9 @@ def move_a_weight(monkeypatch):
 
 def sum_the_loss(monkeypatch):
     def build(recipe):
-        return StepLoss(from_logits=True, reduction="sum")
+        loss = StepLoss()
+        loss.reduction = "sum"
+        return loss
 
     monkeypatch.setattr(birdplane_keras.training, "build_loss", build)
 
@@ -240,7 +252,7 @@ def test_sides_with_equal_bits_are_bit_exact_and_measure_no_envelope(tmp_path, m
     """The reference on both sides: what the verdict of an exact port looks like."""
 
     class TorchTwice(comparison_run.TorchSide):
-        def __init__(self, recipe, *, start, **options):
+        def __init__(self, recipe, *, start, engine, **options):
             super().__init__(recipe, **options)
 
     monkeypatch.setattr(comparison_run, "KerasSide", TorchTwice)

@@ -49,16 +49,29 @@ def holds_snapshots(pid: int, out: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["narrow", "wide"])
-def test_the_articles_experiment_on_both_sides(tmp_path, data_dir, preset):
+def test_exact_ends_in_the_originals_bits(tmp_path, data_dir, preset):
     report = finish(start(tmp_path, data_dir, "--preset", preset), tmp_path)
     check_contract(report)
-    assert report["epochs"] == 100
-    assert report["verdict"] in ("rounding-only", "bit-exact")
+    assert (report["epochs"], report["engine"], report["verdict"], report["churn"]) == (100, "exact", "bit-exact", 0)
+    assert all(check["passed"] and check["bits_differing"] == 0 for check in report["checks"])
     published, margin = ARTICLE[preset]
     for side in ("keras", "torch"):
         assert report[side]["parameter_counts"] == PARAMETERS[preset]
         assert report[side]["train_accuracy"] >= 0.99
         assert report[side]["validation_accuracy"] == pytest.approx(published, abs=margin)
+    for key in ("weights_sha256", "step_losses", "confusion_matrix"):
+        assert report["keras"][key] == report["torch"][key]
+    assert_memory_was_modest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["narrow", "wide"])
+def test_fused_differs_from_the_original_by_rounding(tmp_path, data_dir, preset):
+    report = finish(start(tmp_path, data_dir, "--preset", preset, "--engine", "fused"), tmp_path)
+    check_contract(report)
+    assert (report["epochs"], report["engine"], report["verdict"]) == (100, "fused", "rounding-only")
+    exact = report["torch"]["validation_accuracy"]  # the exact engine ends in its bits
+    assert report["keras"]["validation_accuracy"] == pytest.approx(exact, abs=0.01)
     if preset == "narrow":
         assert report["churn"] <= 2
     else:  # chaotic: weights far apart, and yet no further than the reference is from itself
@@ -66,6 +79,10 @@ def test_the_articles_experiment_on_both_sides(tmp_path, data_dir, preset):
         assert max(distances["sides"]) > 1e-4
         assert max(distances["envelope"]) > 1e-4
         assert (tmp_path / "weight_distances.png").stat().st_size > 10_000
+    assert_memory_was_modest()
+
+
+def assert_memory_was_modest() -> None:
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # KiB on Linux
     assert largest < 2.5e9
 
@@ -75,7 +92,7 @@ def test_the_same_seed_gives_the_same_weights_again_and_another_seed_others(tmp_
     reports = {}
     for name, seed in (("first", "0"), ("again", "0"), ("other", "1")):
         out = tmp_path / name
-        reports[name] = finish(start(out, data_dir, "--epochs", "2", "--seed", seed), out)
+        reports[name] = finish(start(out, data_dir, "--engine", "stock", "--epochs", "2", "--seed", seed), out)
     for side in ("keras", "torch"):
         for key in ("weights_sha256", "step_losses", "confusion_matrix"):
             assert reports["first"][side][key] == reports["again"][side][key]

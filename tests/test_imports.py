@@ -42,8 +42,8 @@ def test_the_original_imports_torch_torchvision_numpy_and_the_standard_library(p
 
 
 @pytest.mark.parametrize("path", files(PORT), ids=lambda path: str(path.relative_to(PORT)))
-def test_the_sides_meet_in_the_comparison_only(path):
-    if path.parent.name != "comparison":
+def test_the_sides_meet_in_the_comparison_and_the_benchmark_only(path):
+    if path.parent.name not in ("comparison", "benchmark"):
         assert "torch_reference" not in packages(path)
 
 
@@ -76,6 +76,12 @@ def test_evaluation_and_reporting_import_no_framework(path):
 )
 def test_a_heavy_import_has_one_owner(package, owners):
     assert {path.name for path in files(PORT) if package in packages(path)} == owners
+
+
+@pytest.mark.parametrize("path", files(PORT / "torch_plugin"), ids=lambda path: path.name)
+def test_the_plugin_stands_alone(path):
+    ours = {name for name in imported(path) if name.startswith("birdplane_keras.")}
+    assert all(name.startswith("birdplane_keras.torch_plugin") for name in ours)
 
 
 def test_no_file_is_over_300_lines_or_named_for_nothing():

@@ -45,7 +45,15 @@ class Comparison:
     churn: int | None = None
 
 
-def compare(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "cpu", synthetic: bool = False) -> Comparison:
+def compare(
+    recipe: Recipe,
+    *,
+    data_dir: Path,
+    out: Path,
+    engine: str = "exact",
+    device: str = "cpu",
+    synthetic: bool = False,
+) -> Comparison:
     """Compares the two programs rung by rung.
 
     The rungs before training come first and take seconds; where one of them fails, nothing is trained.
@@ -55,12 +63,13 @@ def compare(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "cpu", s
             seed.
         data_dir: The cache folder with verified batches.
         out: An existing folder; the reference's weights after each epoch lie there while the comparison runs.
+        engine: What the Keras side's steps run on: `stock`, `exact` or `fused`.
         device: For both sides, as PyTorch names it.
         synthetic: Use the generated stand-in for the images.
     """
     reference = TorchSide(recipe, data_dir=data_dir, device=device, synthetic=synthetic)
     start = reference.initial_weights()
-    port = KerasSide(recipe, start=start, data_dir=data_dir, device=device, synthetic=synthetic)
+    port = KerasSide(recipe, start=start, data_dir=data_dir, engine=engine, device=device, synthetic=synthetic)
     return compare_sides(port, reference, epochs=recipe.epochs, out=out)
 
 

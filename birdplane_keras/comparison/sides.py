@@ -18,6 +18,7 @@ import birdplane_keras.training
 import torch_reference.data
 import torch_reference.model
 import torch_reference.training
+from birdplane_keras import torch_plugin
 from birdplane_keras.data.inputs import normalize
 from birdplane_keras.parity.capture import capture_keras_step, capture_torch_step, to_numpy
 from birdplane_keras.parity.records import FirstStep, Tensors, TrainingRun
@@ -107,9 +108,17 @@ class KerasSide:
     """The port, `birdplane_keras`, started from the reference's weights."""
 
     def __init__(
-        self, recipe: Recipe, *, start: Mapping[str, np.ndarray], data_dir: Path, device: str, synthetic: bool
+        self,
+        recipe: Recipe,
+        *,
+        start: Mapping[str, np.ndarray],
+        data_dir: Path,
+        engine: str,
+        device: str,
+        synthetic: bool,
     ) -> None:
         self._recipe = recipe
+        self._engine = engine
         self._start = start
         self._device = device
         train, validation = birdplane_keras.data.load_data(data_dir, synthetic=synthetic)
@@ -146,9 +155,10 @@ class KerasSide:
     def first_step(self) -> FirstStep:
         """The first step, through `train_on_batch`."""
         with keras.device(self._device):
-            model = birdplane_keras.training.compile_model(self._build(), self._recipe)
+            model = birdplane_keras.training.compile_model(self._build(), self._recipe, self._engine)
             batch = birdplane_keras.training.build_train_batches(self._train, self._recipe)[0]
-            step = capture_keras_step(model, lambda: model.loss.latest, batch)
+            keeping_gradients = torch_plugin.gradients_kept(model)
+            step = capture_keras_step(model, lambda: model.loss.latest.value, batch, keeping_gradients)
         names = dict(zip(step.updated_weights, self._start, strict=True))
         return dataclasses.replace(
             step,
@@ -165,6 +175,7 @@ class KerasSide:
             self._train,
             self._validation,
             model=model,
+            engine=self._engine,
             device=self._device,
             on_epoch_end=lambda epoch, trained, metrics: on_epoch_end(epoch, self._named_weights(trained), metrics),
         )

@@ -1,6 +1,7 @@
 """Takes the first training step of a model apart, in either framework. The judge's edge: it touches PyTorch."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -41,18 +42,26 @@ def capture_torch_step(
     return FirstStep(logits=scores, loss=to_numpy(loss), gradients=gradients, updated_weights=updated)
 
 
-def capture_keras_step(model, last_loss: Callable[[], torch.Tensor], batch: tuple[np.ndarray, np.ndarray]) -> FirstStep:
+def capture_keras_step(
+    model,
+    last_loss: Callable[[], torch.Tensor],
+    batch: tuple[np.ndarray, np.ndarray],
+    keeping_gradients: AbstractContextManager[None],
+) -> FirstStep:
     """Makes one step with a compiled Keras model, through `train_on_batch`, and keeps what it computed on the way.
+
+    The logits are those that the model predicts for the batch just before, on the engine that is attached to it.
 
     Args:
         model: Changed by the step. Gradients and weights keep Keras' names and layout.
         last_loss: Returns the loss of the step just made.
         batch: Inputs (B, D) and labels (B,).
+        keeping_gradients: Within it, the step leaves gradients in the weights' `.grad`.
     """
     inputs, labels = batch
-    with torch.no_grad():
-        scores = to_numpy(model(inputs, training=True))
-    model.train_on_batch(inputs, labels)
+    scores = model.predict_on_batch(inputs)
+    with keeping_gradients:
+        model.train_on_batch(inputs, labels)
     weights = {weight.path: weight.value for weight in model.trainable_weights}
     return FirstStep(
         logits=scores,
