@@ -1,0 +1,75 @@
+"""The command line of `scripts/benchmark.py`."""
+
+import argparse
+import datetime
+from pathlib import Path
+
+from birdplane_keras.cli import OneLineParser, add_data_arguments, check_device, prepare_folder, run
+from birdplane_keras.errors import RequestError
+from birdplane_keras.recipe import PRESETS
+
+ROUNDS, QUICK_ROUNDS = 15, 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `scripts/benchmark.py`; returns 0, or 2 for an unusable request."""
+    parser = OneLineParser(
+        prog="benchmark.py",
+        description="Time a training step in PyTorch, in stock Keras and with the plugin, in interleaved rounds.",
+        epilog="example: python scripts/benchmark.py --quick",
+    )
+    parser.add_argument("--preset", metavar="NAME", help=f"only this one of {', '.join(PRESETS)}")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds that count (default: {ROUNDS})")
+    parser.add_argument("--quick", action="store_true", help="a look in a minute, on fewer images and rows")
+    parser.add_argument("--device", default="cpu", metavar="D", help="as PyTorch names it (default: cpu)")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR", help="for benchmark.json")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table into this document, too")
+    add_data_arguments(parser)
+    parser.set_defaults(command=benchmark_command)
+    return run(parser, argv)
+
+
+def benchmark_command(arguments: argparse.Namespace) -> int:
+    """Measures, prints the tables and writes the report."""
+    if arguments.preset is not None and arguments.preset not in PRESETS:
+        raise RequestError(f"expected a preset among {', '.join(PRESETS)}, received {arguments.preset!r}")
+    rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
+    if rounds < 1:
+        raise RequestError(f"expected 1 round or more, received {rounds}")
+    if arguments.readme is not None and (arguments.quick or arguments.preset or arguments.synthetic):
+        raise RequestError("expected a whole run on CIFAR-10 for --readme: leave out --quick, --preset and --synthetic")
+    out = prepare_folder(arguments.out)
+    check_device(arguments.device)
+    from rich.console import Console
+
+    from birdplane_keras.benchmark.run import run_benchmark
+    from birdplane_keras.benchmark.tables import print_benchmark, render_markdown
+    from birdplane_keras.comparison.report import describe_environment
+    from birdplane_keras.data import load_data
+    from birdplane_keras.data.inputs import normalize
+    from birdplane_keras.parity.certificate import write_json
+    from birdplane_keras.reporting.markdown import SPEED_MARKS, replace_between
+
+    console, errors = Console(), Console(stderr=True)
+    (images, labels), _ = load_data(arguments.data_dir, synthetic=arguments.synthetic)
+    report = run_benchmark(
+        normalize(images),
+        labels,
+        device=arguments.device,
+        presets=(arguments.preset,) if arguments.preset else tuple(PRESETS),
+        rounds=rounds,
+        quick=arguments.quick,
+        progress=lambda line: errors.print(line, style="dim", highlight=False),
+    )
+    report |= {
+        "date": datetime.date.today().isoformat(),
+        "data": "synthetic" if arguments.synthetic else "cifar-10",
+        "environment": describe_environment(arguments.device),
+    }
+    print_benchmark(report, console)
+    write_json(out / "benchmark.json", report)
+    console.print(f"Written: {out / 'benchmark.json'}", soft_wrap=True)
+    if arguments.readme is not None:
+        document = arguments.readme.read_text()
+        arguments.readme.write_text(replace_between(document, SPEED_MARKS, render_markdown(report)))
+    return 0
