@@ -1,6 +1,6 @@
 """Writes the README's table of results from the reports of `compare.py`.
 
-Example: python scripts/results.py runs/narrow/report.json runs/wide/report.json
+Example: python scripts/results.py runs/narrow/report.json runs/narrow-stock/report.json
 """
 
 import argparse
@@ -26,8 +26,9 @@ def main(argv: list[str] | None = None) -> int:
         if unfit:
             raise ValueError(f"expected trained runs on CIFAR-10, received {unfit[0]}")
         if any(setting(report) != setting(reports[0]) for report in reports):
-            raise ValueError("expected reports of equal epochs, seed, engine and environment, received unequal ones")
-        table = render_results(reports, datetime.date.today().isoformat())
+            raise ValueError("expected reports of equal epochs, seed and environment, received unequal ones")
+        newest = max(path.stat().st_mtime for path in arguments.reports)
+        table = render_results(reports, datetime.date.fromtimestamp(newest).isoformat())
         arguments.readme.write_text(replace_results(arguments.readme.read_text(), table))
     except (OSError, ValueError, KeyError) as error:
         print(f"results.py: error: {error}", file=sys.stderr)
@@ -42,7 +43,7 @@ def fit_to_print(report: dict) -> bool:
 
 def setting(report: dict) -> tuple:
     """Returns what the line under the table says of all its rows."""
-    return report["epochs"], report["seed"], report["engine"], report["environment"]
+    return report["epochs"], report["seed"], report["environment"]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """The README's table of results, drawn from the content of reports."""
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
-BEGIN, END = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
-COLUMNS = ("preset", "side", "parameters", "train", "validation", "published", "churn", "verdict", "seconds per epoch")
+BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
+SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
+COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
 PUBLISHED = {"narrow": "0.8225 article, 0.8210 book", "wide": "0.8125 article, 0.8010 book"}  # validation accuracy
 
@@ -14,17 +14,16 @@ def render_results(reports: Sequence[Mapping[str, Any]], date: str) -> str:
     """Returns the table, and under it what it was measured with.
 
     Args:
-        reports: The content of `report.json`, one per preset; all sides must have been trained.
+        reports: The content of `report.json`, one per comparison; all sides must have been trained.
         date: When, as it is to be printed.
     """
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for report in reports:
-        base = median(report["torch"]["seconds_per_epoch"])
         for side, title in SIDES.items():
             entry = report[side]
-            seconds = median(entry["seconds_per_epoch"])
             cells = [
                 f"`{report['preset']}`",
+                f"`{report['engine']}`" if side == "keras" else "",
                 title,
                 f"{entry['parameter_count']:,}",
                 f"{entry['train_accuracy']:.4f}",
@@ -32,28 +31,35 @@ def render_results(reports: Sequence[Mapping[str, Any]], date: str) -> str:
                 PUBLISHED.get(report["preset"], ""),
                 str(report["churn"]),
                 f"**{report['verdict']}**",
-                f"{seconds:.2f} ({seconds / base:.2f})",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     first = reports[0]
     environment = first["environment"]
     measured = (
-        f"Measured {date}: {first['epochs']} epochs, seed {first['seed']}, engine `{first['engine']}`, on "
+        f"Measured {date}: {first['epochs']} epochs, seed {first['seed']}, on "
         f"{environment['device']} with {environment['threads']} threads; Python {environment['python']}, "
-        f"torch {environment['torch']}, Keras {environment['keras']}. The seconds are the median over the epochs, "
-        "training steps only, and in brackets their ratio to PyTorch's; the two sides ran one after the other."
+        f"torch {environment['torch']}, Keras {environment['keras']}."
     )
     return "\n".join([BEGIN, "", *lines, "", measured, "", END])
 
 
 def replace_results(document: str, table: str) -> str:
-    """Returns the document with the table in place of the one between the marks.
+    """Returns the document with the table of results in place of the one between the marks.
 
     Raises:
         ValueError: The document lacks one of the marks.
     """
-    before, found, rest = document.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    return replace_between(document, RESULTS_MARKS, table)
+
+
+def replace_between(document: str, marks: tuple[str, str], table: str) -> str:
+    """Returns the document with a table, marks included, in place of what is between the marks.
+
+    Raises:
+        ValueError: The document lacks one of the marks.
+    """
+    before, found, rest = document.partition(marks[0])
+    _, closed, after = rest.partition(marks[1])
     if not found or not closed:
-        raise ValueError(f"expected the marks {BEGIN!r} and {END!r}")
+        raise ValueError(f"expected the marks {marks[0]!r} and {marks[1]!r}")
     return before + table + after
