@@ -40,7 +40,7 @@ def compare(out, *flags):
         ("narrow", "exact", "bit-exact"),
         ("narrow", "fused", "rounding-only"),
         ("narrow", "stock", "rounding-only"),
-        ("wide", "exact", "bit-exact"),
+        pytest.param("wide", "exact", "bit-exact", marks=pytest.mark.slow),
     ],
 )
 def test_clean_sides_are_the_same(tmp_path, preset, engine, verdict, capsys):
@@ -242,6 +242,7 @@ def test_a_sabotaged_keras_side_exits_1_and_names_the_first_rung(tmp_path, monke
     assert f"First broken rung: {rung}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_trajectory_breaks_soon_after_the_step_that_broke_it(tmp_path, monkeypatch):
     decay_the_rate(monkeypatch)  # after step 50, by a thousandth
     _, report = compare(tmp_path)
