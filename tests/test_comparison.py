@@ -39,7 +39,7 @@ def compare(out, *flags):
     [
         ("narrow", "exact", "bit-exact"),
         ("narrow", "fused", "rounding-only"),
-        ("narrow", "stock", "rounding-only"),
+        pytest.param("narrow", "stock", "rounding-only", marks=pytest.mark.slow),
         pytest.param("wide", "exact", "bit-exact", marks=pytest.mark.slow),
     ],
 )

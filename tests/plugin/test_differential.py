@@ -57,7 +57,7 @@ def test_exact_trains_as_the_stock_model(name):
     assert_attached_trains_as_stock(lambda: build(name), "exact", ROUNDING.get(name, 1e-4))
 
 
-@pytest.mark.parametrize("name", [*FUSED[:4], *[pytest.param(name, marks=SLOW) for name in FUSED[4:]]])
+@pytest.mark.parametrize("name", [*FUSED[:2], *[pytest.param(name, marks=SLOW) for name in FUSED[2:]]])
 def test_fused_trains_as_the_stock_model(name):
     assert_attached_trains_as_stock(lambda: build(name), "fused", ROUNDING.get(name, 1e-4))
 
