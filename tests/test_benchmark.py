@@ -30,7 +30,7 @@ def test_a_quick_benchmark_measures_every_row_within_a_minute(tmp_path, data_dir
         assert all(row["milliseconds_per_step"] > 0 for row in rows.values())
     assert {"python", "torch", "keras", "device", "threads"} <= report["environment"].keys()
     assert "plugin, exact" in result.stdout
-    assert time.monotonic() - started < 240  # a minute on a quiet machine
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ class Attachment:
             self._fall_back(kind, str(reason))
             return self._stock[kind](data)
         for entry in self.entries.get(key, ()):
-            if entry.watch.unchanged():
+            if entry.step is None or entry.step.holds():
                 entry.steps += 1
                 return self._stock[kind](data) if entry.step is None else entry.step.run(data, leaves)
         return self._first_step(kind, key, data, leaves)
@@ -195,8 +195,8 @@ class Attachment:
             watch.put_back()
         if step is not None:
             result = step.take_first_result()
-            for note in step.notes:
-                self._tell(kind, note)
+            if step.metrics_refusal:
+                self._refuse(kind, f"in the {kind} step, the metrics run in Python: {step.metrics_refusal}")
         else:
             if failed is None:
                 self._fall_back(kind, reason)
@@ -218,11 +218,6 @@ class Attachment:
                 )
             )
         return result
-
-    def _tell(self, kind: str, note: str) -> None:
-        """Warns, or raises, where part of a traced step is left to Python."""
-        if note.startswith("the metrics run in Python"):
-            self._refuse(kind, f"in the {kind} step, {note}")
 
     def _lay_out(self, batch_size: int) -> bool:
         """Lays the kernels out as the engine wants, unless something runs on the stock path, which rounds by that, too.

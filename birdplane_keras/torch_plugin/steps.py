@@ -60,9 +60,11 @@ class Step:
         self._outputs = 0
         self._weights = model.trainable_weights if kind == "train" else []
         self._values = [weight._value for weight in self._weights]
-        require_no_tensor_hooks(self._values)
+        if have_hooks(self._values):
+            raise NotTraceableError("a hook waits for the gradient of a weight")
         can_fuse = settings.engine == "fused" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
         self.notes: list[str] = []
+        self.metrics_refusal = ""  # why the metrics run in Python, where they do
         if settings.engine == "fused" and kind == "train" and not can_fuse:
             self.notes.append("the update is not plain SGD, so the gradients are made as in the exact engine")
 
@@ -108,6 +110,10 @@ class Step:
         """Name of a rewrite -> how often it was made in the step's traces."""
         parts = [self._forward_trace] + ([self._metrics_trace] if self._metrics_trace else [])
         return sum((Counter(part.rewrites) for part in parts), Counter())
+
+    def holds(self) -> bool:
+        """Tells whether the traces are still of the model as it is."""
+        return self._watch.unchanged() and not have_hooks(self._values)
 
     def describe(self) -> list[str]:
         """Returns lines on what is replayed, rewritten and left to Python."""
@@ -186,6 +192,7 @@ class Step:
             given = [*leaves, *[item for item in predictions if item is not None]]
             self._metrics_trace = self._trace(metrics, given)
         except Exception as reason:  # the weights have been updated: the step must not be made again, by anyone
+            self.metrics_refusal = str(reason)
             self.notes.append(f"the metrics run in Python, because of them: {reason}")
             return self._metrics_in_python(data, predictions)
         return self._logs(self._metrics_trace.outputs)
@@ -226,8 +233,6 @@ class Step:
         return replay
 
 
-def require_no_tensor_hooks(values: Leaves) -> None:
-    """Makes sure that nobody waits for the gradients of a weight."""
-    for value in values:
-        if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
-            raise NotTraceableError("a hook waits for the gradient of a weight")
+def have_hooks(values: Leaves) -> bool:
+    """Tells whether somebody waits for the gradient of a tensor; a replay would not call them."""
+    return any(value._backward_hooks or value._post_accumulate_grad_hooks for value in values)

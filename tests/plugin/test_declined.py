@@ -165,6 +165,51 @@ def test_strict_raises_instead(name):
         train(build(name), "exact", strict=True)
 
 
+def test_jit_compile_gives_the_stock_result(monkeypatch):
+    """Compiling takes 10 to 30 s; that Keras' own way to it is taken is what matters here."""
+    compiled_functions = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled_functions.append(function) or function)
+
+    def make():
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(1)
+        return compiled(jit_compile=True)
+
+    stock = train(make(), None)
+    before = len(compiled_functions)
+    with pytest.warns(TorchPluginWarning, match="jit_compile=True"):
+        declined = train(make(), "exact")
+    assert len(compiled_functions) == 2 * before > 0
+    assert_same_training(declined, stock, tolerance=0)
+
+
+@pytest.mark.parametrize(
+    ("register", "reason"),
+    [
+        (gradient_hook, "a hook waits for the gradient"),
+        (lambda layer: layer.register_forward_hook(lambda module, given, made: made * 2), "a hook waits on Dense"),
+    ],
+)
+def test_a_hook_that_is_added_later_is_called(register, reason):
+    models = []
+    for engine in (None, "exact"):
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(1)
+        setup = Setup(model=network())
+        setup.model.compile(**setup.compile)
+        models.append(setup.model if engine is None else torch_plugin.attach(setup.model, engine))
+    x, y = draw(8, COLUMNS), np.arange(8) % CLASSES
+    for model in models:
+        model.train_on_batch(x, y)
+        register(model.layers[0])
+    stock, attached = models
+    with pytest.warns(TorchPluginWarning, match=reason):
+        attached.train_on_batch(x, y)
+    stock.train_on_batch(x, y)
+    for ours, theirs in zip(attached.get_weights(), stock.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def test_jit_compile_runs_on_the_stock_path():
     model = network()
     model.compile(optimizer="sgd", loss="mse", jit_compile=True)
