@@ -16,6 +16,7 @@ from birdplane_keras.benchmark.tables import render_markdown
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_a_quick_benchmark_measures_every_row_within_a_minute(tmp_path, data_dir):
     command = [sys.executable, "scripts/benchmark.py", "--quick", "--out", str(tmp_path), "--data-dir", str(data_dir)]
     started = time.monotonic()
@@ -77,6 +78,7 @@ def test_a_row_trains_an_epoch_whenever_it_is_called(small_task, name):
     row.epoch()
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_a_process_of_its_own(small_task):
     assert 100 < memory.peak_memory(small_task, BASE) < 3_000
 

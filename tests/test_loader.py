@@ -86,6 +86,7 @@ def test_prepared_images_are_checked_against_their_sum(prepared, caplog):
     assert "expected sha256" in caplog.text
 
 
+@pytest.mark.slow
 def test_images_prepared_from_other_batches_are_not_used(prepared, caplog):
     folder, expected = prepared
     victim = next((folder / loader.PREPARED_FOLDER).rglob("metadata.json"))
@@ -95,6 +96,7 @@ def test_images_prepared_from_other_batches_are_not_used(prepared, caplog):
     assert "Preparing the images" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_damaged_description_of_the_prepared_images_heals(prepared, caplog):
     folder, expected = prepared
     victim = next((folder / loader.PREPARED_FOLDER).rglob("dataset_info.json"))

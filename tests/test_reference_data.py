@@ -113,6 +113,7 @@ def test_the_stand_in_is_another_class_in_another_folder(synthetic_dir):
         CIFAR2(synthetic_dir, train=False)
 
 
+@pytest.mark.slow
 def test_run_alone_it_prints_what_the_article_prints(synthetic_dir, capsys):
     flags = ["--preset", "narrow", "--epochs", "11", "--synthetic", "--data-dir", str(synthetic_dir)]
     assert command.main(flags) == 0
