@@ -7,13 +7,21 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from birdplane_keras.errors import DataError, RequestError
 from birdplane_keras.recipe import PRESETS, Recipe, build_recipe
 
 ENGINES = ("stock", "exact", "fused")
 DEFAULT_ENGINE = "exact"
+NOT_WITH_PAIR = {
+    "preset": "narrow",
+    "epochs": None,
+    "engine": DEFAULT_ENGINE,
+    "device": "cpu",
+    "data_dir": None,
+    "synthetic": False,
+}  # and their defaults
 INTERRUPTED = 130
 INTERNAL_ERROR = 70
 
@@ -102,10 +110,15 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for report.json and pictures (default: runs/PRESET, or runs/PRESET-3-epochs and the like)",
     )
+    parser.add_argument("--pair", metavar="MODULE:FUNCTION", help="judge the pair that this function makes instead")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps of --pair (default: 200)")
+    parser.add_argument(
+        "--verify", type=Path, metavar="FILE", help="run what a certificate.json or report.json says, and compare"
+    )
     parser.set_defaults(command=compare_command)
     parser.epilog = (
-        "exit status: 0 the sides match, 1 they diverged, 2 the request or the data is unusable. "
-        "example: python scripts/compare.py --preset wide --out runs/wide"
+        "exit status: 0 the sides match (--verify: the certificate holds), 1 they diverged (it does not), 2 the "
+        "request or the data is unusable. example: python scripts/compare.py --preset wide --out runs/wide"
     )
 
 
@@ -150,6 +163,26 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 def compare_command(arguments: argparse.Namespace) -> int:
     """`birdplane compare` and `scripts/compare.py`."""
+    if arguments.verify is not None:
+        from birdplane_keras.pairs import verify_command
+
+        return verify_command(arguments, preset_command)
+    if arguments.pair is not None:
+        for name, default in NOT_WITH_PAIR.items():
+            if getattr(arguments, name) != default:
+                flag = name.replace("_", "-")
+                raise RequestError(f"expected --pair without --{flag}: the function makes the whole pair")
+        from birdplane_keras.pairs import pair_command
+
+        out = arguments.out or Path("runs") / arguments.pair.replace(":", "-")
+        return pair_command(arguments, lambda: prepare_folder(out))
+    if arguments.steps is not None:
+        raise RequestError("expected --steps together with --pair; a preset has --epochs")
+    return preset_command(arguments)[0]
+
+
+def preset_command(arguments: argparse.Namespace) -> tuple[int, dict[str, Any]]:
+    """`compare.py --preset`; returns the exit status and the report."""
     recipe = build_recipe(arguments.preset, epochs=arguments.epochs, seed=arguments.seed)
     check_engine(arguments.engine)
     out = prepare_folder(arguments.out or Path("runs") / name_run(recipe, arguments.engine, arguments.synthetic))
@@ -182,7 +215,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
     console = Console()
     print_report(report, console)
     console.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
-    return 1 if comparison.verdict == "diverged" else 0
+    return 1 if comparison.verdict == "diverged" else 0, report
 
 
 def name_run(recipe: Recipe, engine: str, synthetic: bool) -> str:

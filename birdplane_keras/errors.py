@@ -1,4 +1,4 @@
-"""The two ways in which a request ends without an answer; both become one line on stderr and exit status 2."""
+"""The ways in which a request ends without an answer; all become one line on stderr and exit status 2."""
 
 
 class RequestError(ValueError):
@@ -7,3 +7,7 @@ class RequestError(ValueError):
 
 class DataError(RuntimeError):
     """The images cannot be had, or what is there is not what it should be."""
+
+
+class PairError(RequestError):
+    """Two models that cannot be judged as they are: not compiled, on another device, shapes that do not fit."""

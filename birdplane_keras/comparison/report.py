@@ -41,6 +41,7 @@ def build_report(comparison: Comparison, recipe: Recipe, *, engine: str, source:
         for side in ("keras", "torch")
     }
     return {
+        "kind": "preset",
         "verdict": comparison.verdict,
         "preset": recipe.name,
         "engine": engine,
@@ -52,6 +53,7 @@ def build_report(comparison: Comparison, recipe: Recipe, *, engine: str, source:
         **sides,
         "churn": comparison.churn,
         "first_failure": describe_failure(comparison),
+        "diagnosis": [dataclasses.asdict(finding) for finding in comparison.diagnosis],
         "checks": check_entries(comparison.checks),
         "time_ratio": time_ratio(comparison),
         "weight_distances": describe_distances(comparison),

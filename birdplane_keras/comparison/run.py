@@ -1,19 +1,25 @@
 """Trains both sides and has them judged: the work of `scripts/compare.py`."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
-import torch
 
+from birdplane_keras.comparison.bench import ProgramsBench
 from birdplane_keras.comparison.sides import KerasSide, OnEpochEnd, TorchSide
 from birdplane_keras.comparison.snapshots import Snapshots
 from birdplane_keras.parity import ladder
-from birdplane_keras.parity.checks import Check, climb, not_reached
-from birdplane_keras.parity.noise import NoiseEnvelope, nudge_one_ulp, rounding_tolerances
+from birdplane_keras.parity.adapters.diagnose import diagnose
+from birdplane_keras.parity.checks import Check, climb
+from birdplane_keras.parity.diagnosis.finding import Finding
+from birdplane_keras.parity.judge import Findings, complete, first_rungs
+from birdplane_keras.parity.lockstep import find_exact_break
+from birdplane_keras.parity.noise import NoiseEnvelope, nudge_one_ulp
 from birdplane_keras.parity.records import Tensors, TrainingRun
-from birdplane_keras.parity.tolerances import RUNGS, TOLERANCES
+from birdplane_keras.parity.tolerances import RUNGS
 from birdplane_keras.progress import OnEpoch, epoch_bar
 from birdplane_keras.recipe import Recipe
 
@@ -32,6 +38,7 @@ class Comparison:
         distances: For each of those, tensor -> largest difference between the sides.
         envelope: The measured noise; `None` where no bit differs.
         churn: Validation images predicted differently; `None` where nothing was trained.
+        diagnosis: What explains the first rung that failed.
     """
 
     checks: list[Check]
@@ -43,6 +50,7 @@ class Comparison:
     distances: list[Mapping[str, float]] = field(default_factory=list)
     envelope: NoiseEnvelope | None = None
     churn: int | None = None
+    diagnosis: list[Finding] = field(default_factory=list)
 
 
 def compare(
@@ -68,20 +76,27 @@ def compare(
         synthetic: Use the generated stand-in for the images.
     """
     reference = TorchSide(recipe, data_dir=data_dir, device=device, synthetic=synthetic)
-    start = reference.initial_weights()
-    port = KerasSide(recipe, start=start, data_dir=data_dir, engine=engine, device=device, synthetic=synthetic)
-    return compare_sides(port, reference, epochs=recipe.epochs, out=out)
+    port = KerasSide(
+        recipe, reference=reference.build(), data_dir=data_dir, engine=engine, device=device, synthetic=synthetic
+    )
+    with keras.device(device):
+        bench = ProgramsBench(port, reference, batch_size=recipe.batch_size, seed=recipe.seed)
+        with bench.keras.judged():
+            return compare_sides(bench, port, reference, epochs=recipe.epochs, out=out)
 
 
-def compare_sides(port: KerasSide, reference: TorchSide, *, epochs: int, out: Path) -> Comparison:
+def compare_sides(bench: ProgramsBench, port: KerasSide, reference: TorchSide, *, epochs: int, out: Path) -> Comparison:
     """Compares two sides that are ready; see `compare`."""
-    tolerances: dict[str, dict[str, float]] = {}
-    checks = climb(checks_before_training(port, reference, tolerances))
+    findings = Findings()
+    checks = climb(checks_before_training(bench, port, reference, findings, epochs=epochs))
     counts = {"keras": port.parameter_counts(), "torch": reference.parameter_counts()}
     labels = {split: port.data()[f"y_{split}"] for split in ("train", "validation")}
     if not checks[-1].passed:
-        checks += [not_reached(name, checks[-1].name) for name in RUNGS[len(checks) :]]
-        return Comparison(checks=checks, verdict="diverged", parameter_counts=counts, labels=labels)
+        diagnosis = diagnose(bench, checks, findings)
+        checks = complete(checks, findings.left_out, RUNGS)
+        return Comparison(
+            checks=checks, verdict="diverged", parameter_counts=counts, labels=labels, diagnosis=diagnosis
+        )
 
     with Snapshots(out, epochs) as snapshots:
         with epoch_bar("PyTorch", epochs) as bar:
@@ -91,23 +106,34 @@ def compare_sides(port: KerasSide, reference: TorchSide, *, epochs: int, out: Pa
             ours = port.train(measuring(snapshots, distances, bar))
         envelope = measure_envelope(reference, theirs, snapshots, epochs) if ladder.bits_differ(ours, theirs) else None
 
-    first_loss_noise = tolerances["loss"]["loss"] / TOLERANCES["loss"].factor
+    noise, steps_per_epoch = findings.noise["loss"]["loss"], len(theirs.step_losses) // epochs
+    trajectory = ladder.compare_trajectories(
+        ours.step_losses,
+        theirs.step_losses,
+        steps_per_epoch=steps_per_epoch,
+        drift=None if envelope is None else envelope.step_losses,
+        first_loss_noise=noise,
+        envelope=envelope,
+        distances=distances,
+    )
+    if not trajectory.passed and trajectory.where is not None and envelope is not None:
+        agreed = last_epoch_within(distances, envelope, before=trajectory.where["epoch"])
+        last = trajectory.where["step"]
+        plan = bench.plan(last + 1)
+        trajectory, _ = find_exact_break(
+            bench, plan, trajectory, agreed=(agreed + 1) * steps_per_epoch - 1, last=last, loss_noise=noise
+        )
+        trajectory = replace(trajectory, where=locate(trajectory.where, steps_per_epoch))
+        findings.losses = {"keras": ours.step_losses, "torch": theirs.step_losses}
     checks += [
-        ladder.compare_trajectories(
-            ours.step_losses,
-            theirs.step_losses,
-            steps_per_epoch=len(theirs.step_losses) // epochs,
-            envelope=envelope,
-            first_loss_noise=first_loss_noise,
-            distances=distances,
-        ),
+        trajectory,
         ladder.compare_final_weights(ours.weights, theirs.weights, envelope),
         ladder.compare_predictions(ours.validation_logits, theirs.validation_logits, envelope),
         ladder.compare_accuracies(ours, theirs, labels["validation"]),
     ]
     return Comparison(
         checks=checks,
-        verdict=ladder.verdict(checks),
+        verdict=ladder.verdict(checks, rungs=RUNGS, left_out=findings.left_out),
         parameter_counts=counts,
         runs={"keras": ours, "torch": theirs},
         labels=labels,
@@ -115,34 +141,33 @@ def compare_sides(port: KerasSide, reference: TorchSide, *, epochs: int, out: Pa
         distances=distances,
         envelope=envelope,
         churn=ladder.churn(ours.validation_logits, theirs.validation_logits),
+        diagnosis=diagnose(bench, checks, findings),
     )
 
 
 def checks_before_training(
-    port: KerasSide, reference: TorchSide, tolerances: dict[str, dict[str, float]]
+    bench: ProgramsBench, port: KerasSide, reference: TorchSide, findings: Findings, *, epochs: int
 ) -> Iterator[Check]:
-    """Takes the rungs that need no training, each when it is asked for.
-
-    Args:
-        port: The Keras side.
-        reference: The PyTorch side.
-        tolerances: Filled, before `forward`, with the measured tolerances: rung -> tensor -> largest difference.
-    """
+    """Takes the rungs that need no training, each when it is asked for: `recipe`, and those of every pair."""
     yield ladder.compare_recipes(port.recipe(), reference.recipe())
-    yield ladder.compare_exactly("data", port.data(), reference.data())
-    yield ladder.compare_batch_order(port.batches(), reference.batches())
-    yield ladder.compare_parameter_counts(port.parameter_counts(), reference.parameter_counts())
-    yield ladder.compare_exactly("initial_weights", port.initial_weights(), reference.initial_weights())
+    yield from first_rungs(bench, findings, epochs=epochs, exact_data=True)
 
-    ours, theirs = port.first_step(), reference.first_step()
-    tolerances |= rounding_tolerances(theirs, reference.first_step(torch.float64))
-    for rung, keras_tensors, torch_tensors in (
-        ("forward", {"logits": ours.logits}, {"logits": theirs.logits}),
-        ("loss", {"loss": ours.loss}, {"loss": theirs.loss}),
-        ("gradients", ours.gradients, theirs.gradients),
-        ("first_update", ours.updated_weights, theirs.updated_weights),
-    ):
-        yield ladder.compare_within(rung, keras_tensors, torch_tensors, tolerances[rung])
+
+def locate(where: Mapping[str, Any] | None, steps_per_epoch: int) -> dict[str, Any] | None:
+    """Returns the place of a break with the epoch and the batch of its step."""
+    if where is None:
+        return None
+    return {**where, "epoch": where["step"] // steps_per_epoch, "batch": where["step"] % steps_per_epoch}
+
+
+def last_epoch_within(distances: Sequence[Mapping[str, float]], envelope: NoiseEnvelope, *, before: int) -> int:
+    """Returns the last epoch before another after which every weight was within the envelope; -1 for the start."""
+    within = -1
+    for epoch in envelope.epochs:
+        if epoch >= before or ladder.first_weight_beyond(distances, envelope, epoch) is not None:
+            break
+        within = epoch
+    return within
 
 
 def keeping(snapshots: Snapshots, bar: OnEpoch) -> OnEpochEnd:

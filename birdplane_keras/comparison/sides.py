@@ -3,8 +3,9 @@
 Weights appear in the reference's names and layout on both sides.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ import birdplane_keras.training
 import torch_reference.data
 import torch_reference.model
 import torch_reference.training
-from birdplane_keras import torch_plugin
 from birdplane_keras.data.inputs import normalize
-from birdplane_keras.parity.capture import capture_keras_step, capture_torch_step, to_numpy
-from birdplane_keras.parity.records import FirstStep, Tensors, TrainingRun
-from birdplane_keras.parity.weights import keras_to_torch, torch_to_keras
+from birdplane_keras.parity.adapters.matching import match_layers
+from birdplane_keras.parity.adapters.torch_run import to_numpy
+from birdplane_keras.parity.adapters.transfer import TransferError, torch_to_keras
+from birdplane_keras.parity.records import Tensors, TrainingRun
 from birdplane_keras.recipe import Recipe
 from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
 
@@ -36,7 +37,7 @@ class TorchSide:
     def __init__(self, recipe: Recipe, *, data_dir: Path, device: str, synthetic: bool) -> None:
         changes: dict[str, Any] = {"epochs": recipe.epochs, "seed": recipe.seed}
         self._recipe = dataclasses.replace(REFERENCE_PRESETS[recipe.name], **changes)
-        self._device = device
+        self.device = device
         self._train, self._validation = torch_reference.data.load_data(data_dir, synthetic=synthetic)
 
     def recipe(self) -> dict[str, Any]:
@@ -51,39 +52,32 @@ class TorchSide:
             tensors[f"y_{split}"] = np.array([label for _, label in examples], dtype=np.int64)
         return tensors
 
-    def batches(self) -> Iterator[list[np.ndarray]]:
-        """For each epoch, the row numbers of each of its batches."""
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The row numbers of each batch of an epoch."""
         loader, order = torch_reference.data.build_train_loader(range(len(self._train)), self._recipe)
-        for epoch in range(self._recipe.epochs):
-            order.set_epoch(epoch)
-            yield [rows.numpy() for rows in loader]
+        order.set_epoch(epoch)
+        return [rows.numpy() for rows in loader]
 
     def parameter_counts(self) -> list[int]:
         """The elements of each trainable tensor."""
-        return torch_reference.model.parameter_counts(self._build())
+        return torch_reference.model.parameter_counts(self.build())
 
     def initial_weights(self) -> dict[str, np.ndarray]:
         """The weights from which training starts."""
-        return named_weights(self._build())
+        return named_weights(self.build())
 
-    def first_step(self, dtype: torch.dtype = torch.float32) -> FirstStep:
-        """The first step, in float32 as it is, or in float64, on the CPU, to measure its rounding."""
-        device = self._device if dtype == torch.float32 else "cpu"  # not every device has float64
-        model = self._build().to(device, dtype)
-        loader, _ = torch_reference.data.build_train_loader(self._train, self._recipe)
-        images, labels = next(iter(loader))
-        inputs = images.view(images.shape[0], -1).to(device, dtype)
-        return capture_torch_step(
-            model,
-            torch_reference.model.logits_model(model),
-            torch_reference.training.LOSSES[self._recipe.loss](),
-            torch_reference.training.build_optimizer(model, self._recipe),
-            (inputs, labels.to(device)),
-        )
+    def parts(self) -> tuple[torch.nn.Module, Any, torch.optim.Optimizer]:
+        """What the judge takes apart: the module up to its logits, the loss of the logits, the optimizer."""
+        model = self.build().to(self.device)
+        logits = torch_reference.model.logits_model(model)
+        head = torch.nn.Sequential(*list(model)[len(logits) :])
+        loss_fn = torch_reference.training.LOSSES[self._recipe.loss]()
+        optimizer = torch_reference.training.build_optimizer(model, self._recipe)
+        return logits, lambda outputs, labels: loss_fn(head(outputs), labels), optimizer
 
     def train(self, on_epoch_end: OnEpochEnd, start: Mapping[str, np.ndarray] | None = None) -> TrainingRun:
         """The whole run, from its own initial weights or from others."""
-        model = self._build()
+        model = self.build()
         if start is not None:
             model.load_state_dict({name: torch.from_numpy(array) for name, array in start.items()})
         return torch_reference.training.train(
@@ -91,11 +85,12 @@ class TorchSide:
             self._train,
             self._validation,
             model=model,
-            device=self._device,
+            device=self.device,
             on_epoch_end=lambda epoch, trained, metrics: on_epoch_end(epoch, named_weights(trained), metrics),
         )
 
-    def _build(self) -> torch.nn.Sequential:
+    def build(self) -> torch.nn.Sequential:
+        """A new model, from its own seed."""
         return torch_reference.model.build_model(self._recipe)
 
 
@@ -111,7 +106,7 @@ class KerasSide:
         self,
         recipe: Recipe,
         *,
-        start: Mapping[str, np.ndarray],
+        reference: torch.nn.Module,
         data_dir: Path,
         engine: str,
         device: str,
@@ -119,8 +114,8 @@ class KerasSide:
     ) -> None:
         self._recipe = recipe
         self._engine = engine
-        self._start = start
-        self._device = device
+        self._reference = reference
+        self.device = device
         train, validation = birdplane_keras.data.load_data(data_dir, synthetic=synthetic)
         self._train = (normalize(train[0]), train[1])
         self._validation = (normalize(validation[0]), validation[1])
@@ -134,41 +129,31 @@ class KerasSide:
         (x_train, y_train), (x_validation, y_validation) = self._train, self._validation
         return {"x_train": x_train, "y_train": y_train, "x_validation": x_validation, "y_validation": y_validation}
 
-    def batches(self) -> Iterator[list[np.ndarray]]:
-        """For each epoch, the row numbers of each of its batches."""
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The row numbers of each batch of an epoch."""
         rows = np.arange(len(self._train[0]))
         batches = birdplane_keras.training.build_train_batches((rows, rows), self._recipe)
-        for epoch in range(self._recipe.epochs):
-            batches.set_epoch(epoch)
-            yield [batches[step][0] for step in range(len(batches))]
+        batches.set_epoch(epoch)
+        return [batches[step][0] for step in range(len(batches))]
 
     def parameter_counts(self) -> list[int]:
         """The elements of each trainable tensor."""
-        with keras.device(self._device):
+        with keras.device(self.device):
             return birdplane_keras.model.parameter_counts(birdplane_keras.model.build_model(self._recipe))
 
-    def initial_weights(self) -> dict[str, np.ndarray]:
-        """The weights from which training starts."""
-        with keras.device(self._device):
-            return self._named_weights(self._build())
+    def as_built(self) -> dict[str, np.ndarray]:
+        """The weights that the port draws by itself, before the reference's are given to it."""
+        with keras.device(self.device):
+            return self._named_weights(birdplane_keras.model.build_model(self._recipe))
 
-    def first_step(self) -> FirstStep:
-        """The first step, through `train_on_batch`."""
-        with keras.device(self._device):
-            model = birdplane_keras.training.compile_model(self._build(), self._recipe, self._engine)
-            batch = birdplane_keras.training.build_train_batches(self._train, self._recipe)[0]
-            keeping_gradients = torch_plugin.gradients_kept(model)
-            step = capture_keras_step(model, lambda: model.loss.latest.value, batch, keeping_gradients)
-        names = dict(zip(step.updated_weights, self._start, strict=True))
-        return dataclasses.replace(
-            step,
-            gradients=keras_to_torch(step.gradients, names),
-            updated_weights=keras_to_torch(step.updated_weights, names),
-        )
+    def compiled(self) -> keras.Model:
+        """What the judge takes apart: the model as it is trained, on its engine."""
+        with keras.device(self.device):
+            return birdplane_keras.training.compile_model(self._build(), self._recipe, self._engine)
 
     def train(self, on_epoch_end: OnEpochEnd) -> TrainingRun:
         """The whole run, through `fit`."""
-        with keras.device(self._device):
+        with keras.device(self.device):
             model = self._build()
         run = birdplane_keras.training.train(
             self._recipe,
@@ -176,18 +161,20 @@ class KerasSide:
             self._validation,
             model=model,
             engine=self._engine,
-            device=self._device,
+            device=self.device,
             on_epoch_end=lambda epoch, trained, metrics: on_epoch_end(epoch, self._named_weights(trained), metrics),
         )
-        return dataclasses.replace(run, weights=self._renamed(run.weights))
+        return dataclasses.replace(run, weights=self._renamed(run.weights, model))
 
     def _build(self) -> keras.Model:
         model = birdplane_keras.model.build_model(self._recipe)
-        model.set_weights(torch_to_keras(self._start))
+        with contextlib.suppress(TransferError):  # the rung `parameter_counts` says what does not fit
+            torch_to_keras(self._reference, model)
         return model
 
     def _named_weights(self, model: keras.Model) -> dict[str, np.ndarray]:
-        return self._renamed({weight.path: to_numpy(weight.value) for weight in model.trainable_weights})
+        return self._renamed({weight.path: to_numpy(weight.value) for weight in model.trainable_weights}, model)
 
-    def _renamed(self, weights: Tensors) -> dict[str, np.ndarray]:
-        return keras_to_torch(weights, dict(zip(weights, self._start, strict=True)))
+    def _renamed(self, weights: Tensors, model: keras.Model) -> dict[str, np.ndarray]:
+        matches = match_layers(model, self._reference).tensors
+        return {match.name: match.from_keras(weights[match.keras]) for match in matches if match.keras in weights}

@@ -1,5 +1,28 @@
-"""The judge: rungs that compare two sides, and the verdict that they add up to.
+"""The judge: whether a Keras model is its PyTorch reference, rung by rung, and why not.
 
-The core (`checks`, `tolerances`, `noise`, `ladder`, `certificate`) sees NumPy arrays only. `capture` touches the
-frameworks, and no module here knows either side.
+The modules of this package see NumPy arrays only; `adapters` touches the frameworks, and no module here knows either
+side of the flagship pair. The public names load on first use.
 """
+
+import importlib
+from typing import Any
+
+_OWNERS = {
+    "Pair": "adapters.pair",
+    "channels_last": "adapters.pair",
+    "check_parity": "adapters.check",
+    "assert_parity": "adapters.check",
+    "torch_to_keras": "adapters.transfer",
+    "keras_to_torch": "adapters.transfer",
+    "TransferError": "adapters.transfer",
+    "Report": "report",
+    "DivergenceError": "report",
+}
+
+__all__ = sorted(_OWNERS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OWNERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_OWNERS[name]}"), name)

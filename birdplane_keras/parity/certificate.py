@@ -15,10 +15,14 @@ from birdplane_keras.parity.checks import Check
 
 
 def sha256_of(arrays: Iterable[np.ndarray]) -> str:
-    """Returns the SHA-256 sum, in hexadecimal, over the float32 little-endian bytes of arrays in their order."""
+    """Returns the SHA-256 sum, in hexadecimal, over the little-endian bytes of arrays in their order.
+
+    Floating-point numbers are taken as float32, others as int64.
+    """
     total = hashlib.sha256()
     for array in arrays:
-        total.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
+        kind = "<f4" if np.issubdtype(array.dtype, np.floating) else "<i8"
+        total.update(np.ascontiguousarray(array, dtype=kind).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 

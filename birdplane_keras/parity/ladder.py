@@ -16,10 +16,11 @@ from birdplane_keras.parity.checks import (
     check_from_differences,
     compare_tensor,
     compare_tensors,
+    one_ulp,
 )
 from birdplane_keras.parity.noise import NoiseEnvelope
 from birdplane_keras.parity.records import Tensors, TrainingRun
-from birdplane_keras.parity.tolerances import RUNGS, TOLERANCES
+from birdplane_keras.parity.tolerances import PAIR_RUNGS, TOLERANCES
 
 NO_ENVELOPE = "no noise was measured, so every bit counts"
 
@@ -66,15 +67,6 @@ def broken_order(reason: str, epoch: int, step: int) -> Check:
     return Check(name="batch_order", passed=False, reason=reason, where={"epoch": epoch, "step": step})
 
 
-def compare_parameter_counts(keras: Sequence[int], torch: Sequence[int]) -> Check:
-    """`parameter_counts`: the elements of each trainable tensor, in the order of the layers."""
-    if not keras or list(keras) != list(torch):
-        reason = f"{sum(keras)} {list(keras)} in Keras, {sum(torch)} {list(torch)} in PyTorch"
-        index = next((i for i, pair in enumerate(zip_longest(keras, torch)) if pair[0] != pair[1]), None)
-        return Check(name="parameter_counts", passed=False, reason=reason, where={"tensor": index})
-    return exact_check("parameter_counts", f"{sum(keras)} {list(keras)}")
-
-
 def exact_check(name: str, reason: str) -> Check:
     """Returns the passed check of things that are not tensors."""
     return Check(name=name, passed=True, max_abs_difference=0.0, bits_differing=0, tolerance=0.0, reason=reason)
@@ -85,10 +77,11 @@ def compare_exactly(rung: str, keras: Tensors, torch: Tensors) -> Check:
     return compare_tensors(rung, keras, torch, reason=TOLERANCES[rung].reason)
 
 
-def compare_within(rung: str, keras: Tensors, torch: Tensors, tolerances: Mapping[str, float]) -> Check:
-    """`forward`, `loss`, `gradients`, `first_update`: tensors of step 0 that may differ by the measured rounding."""
-    check = compare_tensors(rung, keras, torch, tolerances=tolerances, reason=describe(rung))
-    return check if check.where is None else replace(check, where={"step": 0, **check.where})
+def compare_within(rung: str, keras: Tensors, torch: Tensors, noise: Mapping[str, float]) -> Check:
+    """`forward` to `evaluation`: tensors of the first steps, which may differ by the measured rounding."""
+    factor = TOLERANCES[rung].factor
+    allowed = {name: factor * value for name, value in noise.items()}
+    return compare_tensors(rung, keras, torch, tolerances=allowed, noise=noise, reason=describe(rung))
 
 
 def describe(rung: str) -> str:
@@ -102,8 +95,9 @@ def compare_trajectories(
     torch: np.ndarray,
     *,
     steps_per_epoch: int,
-    envelope: NoiseEnvelope | None,
+    drift: np.ndarray | None,
     first_loss_noise: float,
+    envelope: NoiseEnvelope | None = None,
     distances: Sequence[Mapping[str, float]] = (),
 ) -> Check:
     """`trajectory`: the loss of every step.
@@ -115,8 +109,9 @@ def compare_trajectories(
         keras: (steps,) float32.
         torch: (steps,) float32.
         steps_per_epoch: To name the epoch of a step.
-        envelope: `None` where every bit agrees.
+        drift: (steps,) how far copies of the reference came from its losses; `None` where every bit agrees.
         first_loss_noise: How far the reference's first loss is from its float64 answer.
+        envelope: What the weights were allowed, where `distances` is given.
         distances: For each epoch of the envelope, tensor -> largest difference between the sides' weights. They tell
             which weight was out of bounds first, at the end of the epoch in which the loss broke.
     """
@@ -124,9 +119,9 @@ def compare_trajectories(
     if whole.problem is not None:
         where = None if whole.index is None else locate(whole.index[0], steps_per_epoch)
         return Check(name="trajectory", passed=False, reason=f"the losses of the steps: {whole.problem}", where=where)
-    if envelope is None:
+    if drift is None:
         return check_from_differences("trajectory", [whole], NO_ENVELOPE)
-    noise = np.maximum(np.maximum.accumulate(envelope.step_losses), first_loss_noise)
+    noise = np.maximum(np.maximum.accumulate(drift), first_loss_noise)
     allowed = TOLERANCES["trajectory"].factor * noise
     difference = np.abs(keras.astype(np.float64) - torch)
     beyond = np.flatnonzero(~(difference <= allowed))  # so that a NaN in what was measured allows nothing
@@ -135,13 +130,15 @@ def compare_trajectories(
     where = None
     if len(beyond):
         where = locate(step, steps_per_epoch)
-        where["tensor"] = first_weight_beyond(distances, envelope, int(where["epoch"])) or "loss"
+        if envelope is not None:
+            where["tensor"] = first_weight_beyond(distances, envelope, int(where["epoch"])) or "loss"
     return Check(
         name="trajectory",
         passed=not len(beyond),
         max_abs_difference=float(difference[step]),
         bits_differing=whole.bits_differing,
         tolerance=float(allowed[step]),
+        times_noise=float((difference / noise).max()),
         reason=f"step {step} is beyond: {reason}" if len(beyond) else reason,
         where=where,
     )
@@ -171,8 +168,11 @@ def compare_final_weights(keras: Tensors, torch: Tensors, envelope: NoiseEnvelop
         return compare_tensors("final_weights", keras, torch, reason=NO_ENVELOPE)
     factor = TOLERANCES["final_weights"].factor
     drift = envelope.largest_weight_difference()
-    allowed = {name: factor * np.maximum(drift[name], one_ulp(torch[name])) for name in torch}
-    return compare_tensors("final_weights", keras, torch, tolerances=allowed, reason=describe("final_weights"))
+    noise = {name: float(np.maximum(drift[name], one_ulp(torch[name]))) for name in torch}
+    allowed = {name: factor * value for name, value in noise.items()}
+    return compare_tensors(
+        "final_weights", keras, torch, tolerances=allowed, noise=noise, reason=describe("final_weights")
+    )
 
 
 def compare_predictions(keras: np.ndarray, torch: np.ndarray, envelope: NoiseEnvelope | None) -> Check:
@@ -194,11 +194,6 @@ def compare_predictions(keras: np.ndarray, torch: np.ndarray, envelope: NoiseEnv
             TensorDifference(name=name, max_abs_difference=float(ours), bits_differing=0, tolerance=allowed)
         )
     return check_from_differences("predictions", differences, describe("predictions"))
-
-
-def one_ulp(tensor: np.ndarray) -> float:
-    """Returns the distance from the largest magnitude in a float32 tensor to the next number."""
-    return float(np.spacing(np.abs(tensor).max()))
 
 
 def image_differences(keras: np.ndarray, torch: np.ndarray) -> np.ndarray:
@@ -249,8 +244,17 @@ def bits_differ(keras: TrainingRun, torch: TrainingRun) -> bool:
     return whole.bits_differing is not None and whole.bits_differing > 0
 
 
-def verdict(checks: Sequence[Check]) -> str:
-    """Sums up the ladder: `bit-exact`, `rounding-only` or `diverged`."""
-    if tuple(check.name for check in checks) != RUNGS or not all(check.passed for check in checks):
+def verdict(
+    checks: Sequence[Check], *, rungs: Sequence[str] = PAIR_RUNGS, left_out: Mapping[str, str] | None = None
+) -> str:
+    """Sums up the ladder: `bit-exact`, `rounding-only` or `diverged`.
+
+    Args:
+        checks: One per rung.
+        rungs: What should have been asked.
+        left_out: Rungs that the pair does not ask for.
+    """
+    expected = tuple(name for name in rungs if name not in (left_out or {}))
+    if not expected or tuple(check.name for check in checks) != expected or not all(check.passed for check in checks):
         return "diverged"
     return "bit-exact" if all(check.bits_differing == 0 for check in checks) else "rounding-only"

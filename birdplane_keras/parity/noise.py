@@ -1,12 +1,14 @@
 """How large "only rounding" is, measured on the reference itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from birdplane_keras.parity.records import FirstStep, Tensors
-from birdplane_keras.parity.tolerances import TOLERANCES
+from birdplane_keras.parity.checks import BLOCK
+from birdplane_keras.parity.records import Probe, Reading, Tensors
+
+Noise = Mapping[str, Mapping[str, float]]  # rung -> name of the tensor -> noise, in the tensor's unit
 
 
 def nudge_one_ulp(weights: Tensors) -> tuple[dict[str, np.ndarray], str]:
@@ -24,35 +26,51 @@ def nudge_one_ulp(weights: Tensors) -> tuple[dict[str, np.ndarray], str]:
     return nudged, f"{name}{[int(i) for i in index]} from {before!s} to {after!s}"
 
 
-def rounding_tolerances(single: FirstStep, double: FirstStep) -> dict[str, dict[str, float]]:
-    """Measures how far the reference's float32 step is from the same step in float64.
+def measure_noise(side: Probe, draws: Iterable[Reading], before: Noise | None = None) -> Noise:
+    """Measures how far a side's first steps are from the same steps rounded otherwise.
 
-    The noise of a tensor is its largest entry times the largest relative error met in any tensor of the rung: a
-    small tensor can be right by luck. It is never less than one ULP of that entry. The loss is one number, so the
-    errors of its logits count for it as well: cross-entropy moves no more than twice as far as they do.
+    The noise of a tensor is its largest distance from any of the draws, and never less than one part in 2**23 of its
+    largest entry: a tensor can be right by luck.
 
     Args:
-        single: The reference's first step in float32.
-        double: The same step in float64.
+        side: The steps as they are.
+        draws: What the same steps compute in float64, say, or summed in another order. None of it is held.
+        before: What earlier draws showed; the result is nowhere less.
 
     Returns:
-        rung -> name of the tensor -> tolerance, for `forward`, `loss`, `gradients` and `first_update`.
+        rung -> name of the tensor -> noise, in the tensor's unit.
     """
-    pairs: dict[str, tuple[Tensors, Tensors]] = {
-        "forward": ({"logits": single.logits}, {"logits": double.logits}),
-        "loss": ({"loss": single.loss}, {"loss": double.loss}),
-        "gradients": (single.gradients, double.gradients),
-        "first_update": (single.updated_weights, double.updated_weights),
+    tiny, share = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).eps)
+    noise = {
+        rung: {
+            name: before[rung][name] if before else max(tiny, share * float(np.abs(value).max(initial=0.0)))
+            for name, value in tensors.items()
+        }
+        for rung, tensors in side.tensors.items()
     }
-    tolerances = {}
-    for rung, (ours, exact) in pairs.items():
-        largest = {name: float(np.abs(tensor).max()) for name, tensor in exact.items()}
-        errors = {name: float(np.abs(ours[name] - exact[name]).max()) for name in exact}
-        relative = max(errors[name] / largest[name] if largest[name] else 0.0 for name in exact)
-        relative = max(relative, float(np.finfo(np.float32).eps))
-        tolerances[rung] = {name: TOLERANCES[rung].factor * relative * largest[name] for name in exact}
-    tolerances["loss"]["loss"] = max(tolerances["loss"]["loss"], 2 * tolerances["forward"]["logits"])
-    return tolerances
+    for rung, name, value in draws:
+        apart = largest_difference(value, side.tensors[rung][name])
+        noise[rung][name] = max(noise[rung][name], apart)
+    return noise
+
+
+def widen_noise(noise: Noise, other: Noise, *, share: float = 1.0, at_most: float = np.inf) -> Noise:
+    """Returns a noise that is nowhere less than a share of another, nor widened more than so many times."""
+
+    def widen(rung: str, name: str, value: float) -> float:
+        return max(value, min(share * other[rung].get(name, 0.0), at_most * value))
+
+    return {rung: {n: widen(rung, n, value) for n, value in tensors.items()} for rung, tensors in noise.items()}
+
+
+def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Returns the largest absolute difference of two tensors, NaN where there is one."""
+    mine, yours = np.broadcast_arrays(ours, theirs)
+    mine, yours = mine.reshape(-1), yours.reshape(-1)
+    blocks = range(0, mine.size, BLOCK)  # the memory of a block, not of the tensor
+    with np.errstate(invalid="ignore"):  # the difference of two infinities
+        apart = [np.abs(np.subtract(mine[i : i + BLOCK], yours[i : i + BLOCK], dtype=np.float64)).max() for i in blocks]
+    return float(np.max(apart, initial=0.0))
 
 
 @dataclass(frozen=True, kw_only=True)

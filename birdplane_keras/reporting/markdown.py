@@ -5,6 +5,7 @@ from typing import Any
 
 BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
 SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
+FAULTS_MARKS = "<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->"
 COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
 PUBLISHED = {"narrow": "0.8225 article, 0.8210 book", "wide": "0.8125 article, 0.8010 book"}  # validation accuracy

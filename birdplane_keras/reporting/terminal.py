@@ -23,7 +23,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     """Prints the ladder, the results of both sides and the verdict."""
     if report["data"] != "cifar-10":
         console.print("SYNTHETIC DATA: generated pictures, not CIFAR-10", style="bold yellow")
-    console.print(render_ladder(report))
+    title = f"Parity ladder: {report['preset']}, engine {report['engine']}, seed {report['seed']}"
+    console.print(render_ladder(report, title))
     if report["keras"]["validation_accuracy"] is not None:
         console.print(render_results(report))
         console.print(render_confusion_matrices(report))
@@ -31,13 +32,22 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(render_verdict(report))
 
 
-def render_ladder(report: Mapping[str, Any]) -> Table:
-    """Returns one row per rung: outcome, difference, tolerance, bits."""
-    table = Table(title=f"Parity ladder: {report['preset']}, engine {report['engine']}, seed {report['seed']}")
-    table.add_column("rung")
-    table.add_column("")
-    for title in ("difference", "tolerance", "bits differing"):
-        table.add_column(title, justify="right")
+def print_pair(content: Mapping[str, Any], console: Console) -> None:
+    """Prints the ladder of any pair, its verdict, and what explains it."""
+    title = f"Parity ladder: {content['source']}, {content['steps']} steps, seed {content['seed']}"
+    console.print(render_ladder(content, title))
+    for rung, reason in content["left_out"].items():
+        console.print(f"{rung} was left out: {reason}.")
+    console.print(render_verdict(content))
+
+
+def render_ladder(report: Mapping[str, Any], title: str) -> Table:
+    """Returns one row per rung: outcome, difference, tolerance, how much of the noise that is, bits."""
+    table = Table(title=title)
+    table.add_column("rung", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for heading in ("difference", "tolerance", "x noise", "bits"):
+        table.add_column(heading, justify="right")
     for check in report["checks"]:
         reached = not check["reason"].startswith("not reached")
         outcome = ("[green]passed[/]" if check["passed"] else "[red]BROKEN[/]") if reached else "[dim]not reached[/]"
@@ -47,6 +57,7 @@ def render_ladder(report: Mapping[str, Any]) -> Table:
             outcome,
             number(check["max_abs_difference"], check["unit"]),
             number(check["tolerance"], check["unit"]),
+            number(check.get("times_noise")),
             "" if bits is None else f"{bits:,}",
         )
     return table
@@ -103,11 +114,15 @@ def render_verdict(report: Mapping[str, Any]) -> Text:
     verdict = report["verdict"]
     text = Text.assemble((f"{verdict}: ", f"bold {COLOURS[verdict]}"), SENTENCES[verdict])
     if report["churn"] is not None:
-        images = sum(map(sum, report["keras"]["confusion_matrix"]))
-        text.append(f" Churn: {report['churn']} of {images:,} validation images.")
+        text.append(f" Churn: {report['churn']}")
+        matrix = report["keras"]["confusion_matrix"] if "keras" in report else None
+        text.append(f" of {sum(map(sum, matrix)):,} validation images." if matrix else " validation examples.")
     if report["first_failure"] is not None:
         failure = dict(report["first_failure"])
         rung, reason = failure.pop("rung"), failure.pop("reason")
         place = ", ".join(f"{name} {value}" for name, value in failure.items() if value is not None)
         text.append(f"\nFirst broken rung: {rung}" + (f" ({place})" if place else "") + f". {reason}")
+    for finding in report.get("diagnosis", ()):
+        text.append(f"\nCause: {finding['cause']}. {finding['text']}.\n  Evidence: {finding['evidence']}.")
+        text.append(f"\n  Fix: {finding['fix']}")
     return text

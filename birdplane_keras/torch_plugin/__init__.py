@@ -18,7 +18,16 @@ from birdplane_keras.torch_plugin.errors import TorchPluginError, TorchPluginWar
 from birdplane_keras.torch_plugin.explain import explain_attachment
 from birdplane_keras.torch_plugin.watch import PLUGIN_ATTRIBUTE
 
-__all__ = ["ENGINES", "TorchPluginError", "TorchPluginWarning", "attach", "detach", "explain", "gradients_kept"]
+__all__ = [
+    "ENGINES",
+    "TorchPluginError",
+    "TorchPluginWarning",
+    "attach",
+    "detach",
+    "explain",
+    "gradients_kept",
+    "is_attached",
+]
 
 ENGINES = ("exact", "fused")
 
@@ -64,6 +73,11 @@ def detach(model: keras.Model) -> keras.Model:
     if attachment is not None:
         attachment.unhook()
     return model
+
+
+def is_attached(model: keras.Model) -> bool:
+    """Whether the steps of a model run through the plugin."""
+    return PLUGIN_ATTRIBUTE in vars(model)
 
 
 @contextmanager

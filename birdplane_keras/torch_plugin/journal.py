@@ -54,7 +54,7 @@ class Journal(TorchDispatchMode):
         return [
             self.outside[key]
             for key, before in self._before.items()
-            if key in self._marked or not torch.equal(self.outside[key], before)
+            if key in self._marked or not unchanged(self.outside[key], before)
         ]
 
     def roll_back(self) -> None:
@@ -62,10 +62,19 @@ class Journal(TorchDispatchMode):
         self._written = self.written()
         with torch.no_grad():
             for key, before in self._before.items():
-                if not torch.equal(self.outside[key], before):
+                if not unchanged(self.outside[key], before):
                     self.outside[key].copy_(before)
         self._before.clear()
         self._made.clear()
+
+
+def unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:
+    """Tells whether a tensor holds what it held before; NaN equals NaN."""
+    if torch.equal(tensor, before):
+        return True
+    if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
+        return False
+    return bool(((tensor == before) | tensor.isnan() & before.isnan()).all())
 
 
 def tensors_in(tree: object) -> list[torch.Tensor]:

@@ -74,6 +74,19 @@ def test_attaching_again_changes_the_engine():
     assert {entry.step.rewrites["gradient left as factors"] for entry in entries(model, "train")} == {3}
 
 
+@pytest.mark.parametrize("engine", torch_plugin.ENGINES)
+def test_a_model_with_a_nan_is_traced_and_stays_so(engine):
+    model, stock = make(engine), make(None)
+    for each in (model, stock):
+        weights = each.get_weights()
+        weights[0][0, 0] = np.nan
+        each.set_weights(weights)
+        fit(each)
+    assert all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(model.get_weights(), stock.get_weights(), strict=True)
+    )
+
+
 def test_fused_leaves_small_weights_alone(monkeypatch):
     monkeypatch.undo()
     recipe = build_recipe("narrow")
