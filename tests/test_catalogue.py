@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from catalogue.clean import CLEAN
 from catalogue.faults import FAULTS
 
@@ -12,6 +13,15 @@ from birdplane_keras.parity.tolerances import PAIR_RUNGS
 README = (Path(__file__).parent.parent / "README.md").read_text()
 LEAST_NAMED = 0.9  # of the planted mistakes, by the right cause
 NAMED_OTHERWISE = {"one_hot_off_by_one"}  # told as `labels_permuted`, which the numbers cannot tell from it
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Two threads on networks as small as these wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_the_catalogue_is_large_enough_and_its_names_are_its_own():
@@ -43,16 +53,16 @@ def test_a_clean_pair_raises_no_alarm(clean):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("clean", CLEAN, ids=lambda clean: clean.name)
-def test_a_clean_pair_raises_no_alarm_over_five_seeds_and_100_steps(clean):
-    for seed in range(5):
-        report = check_parity(clean.make(seed), steps=100, seed=seed)
+def test_a_clean_pair_raises_no_alarm_over_four_more_seeds_and_60_steps(clean):
+    """`scripts/faults.py` takes five seeds and 200 steps, and writes down what it found."""
+    for seed in range(1, 5):
+        report = check_parity(clean.make(seed), steps=60, seed=seed)
         assert report.verdict in ("bit-exact", "rounding-only"), str(report)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_planted_mistake_is_caught_from_other_starts_too(fault):
-    for seed in (1, 2):
-        report = check_parity(fault.make(seed), seed=seed)
-        failed = [check.name for check in report.checks if not check.passed]
-        assert (report.verdict, failed[0]) == ("diverged", fault.rung)
+def test_a_planted_mistake_is_caught_from_another_start_too(fault):
+    report = check_parity(fault.make(1), seed=1)
+    failed = [check.name for check in report.checks if not check.passed]
+    assert (report.verdict, failed[0]) == ("diverged", fault.rung)

@@ -63,6 +63,7 @@ def test_a_second_load_prepares_nothing(prepared, monkeypatch):
     assert same(load_data(folder, synthetic=True), expected)
 
 
+@pytest.mark.slow
 def test_damaged_prepared_images_are_prepared_again(prepared, caplog):
     folder, expected = prepared
     victim = next((folder / loader.PREPARED_FOLDER).rglob("birdplane-train.array_record*"))

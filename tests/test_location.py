@@ -227,6 +227,7 @@ def test_a_stand_in_whose_sums_are_damaged_is_generated_again(tmp_path, damage):
     assert find_or_fetch(tmp_path, use_synthetic=True).route == "from the generator"
 
 
+@pytest.mark.slow
 def test_an_altered_stand_in_is_generated_again(tmp_path, caplog):
     folder = find_or_fetch(tmp_path, use_synthetic=True).folder
     sums = synthetic.read_sums(folder)

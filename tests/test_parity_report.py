@@ -2,16 +2,19 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 import torch
 from catalogue.networks import regression_pair, vector_pair
+from rich.console import Console
 
 from birdplane_keras.parity import check_parity
 from birdplane_keras.parity.report import DivergenceError
 from birdplane_keras.parity.tolerances import PAIR_RUNGS
+from birdplane_keras.reporting.terminal import print_pair
 
 
 def wrong_rate():
@@ -131,3 +134,13 @@ def test_hashes_of_equal_data_are_equal(reports):
 
 
 HASHED = ("data", "initial_weights", "final_weights")
+
+
+def test_notes_are_told_wherever_the_verdict_is(reports, tmp_path):
+    report = replace(reports["clean"], notes=["rounding had grown by steps [12]"])
+    told = "Note: rounding had grown by steps [12]."
+    assert told in str(report)
+    assert told in report.save(tmp_path)[2].read_text()
+    console = Console(record=True, width=200)
+    print_pair(report.content(), console)
+    assert told in console.export_text()

@@ -145,6 +145,7 @@ def test_run_alone_a_bad_request_is_one_line_and_exit_status_2(flags, expected, 
     assert expected in errors[0]
 
 
+@pytest.mark.slow
 def test_the_shim_declares_operators_only_where_they_are_missing():
     program = (
         "import torch\n{before}"

@@ -39,6 +39,7 @@ def render_text(content: Mapping[str, Any]) -> str:
         lines.append(f"Cause: {finding['cause']}. {finding['text']}.")
         lines.append(f"  Evidence: {finding['evidence']}.")
         lines.append(f"  Fix: {finding['fix']}")
+    lines += [f"Note: {note}." for note in content["notes"]]
     return "\n".join(lines)
 
 

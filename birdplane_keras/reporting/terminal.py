@@ -39,6 +39,8 @@ def print_pair(content: Mapping[str, Any], console: Console) -> None:
     for rung, reason in content["left_out"].items():
         console.print(f"{rung} was left out: {reason}.")
     console.print(render_verdict(content))
+    for note in content["notes"]:
+        console.print(f"Note: {note}.", markup=False)
 
 
 def render_ladder(report: Mapping[str, Any], title: str) -> Table:
