@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.data.batches import EpochBatches
-from birdplane_keras.model import build_model
+from birdplane_keras.model import build_model, logits_model
 from birdplane_keras.recipe import Recipe
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -47,17 +48,30 @@ class TrainingRun:
     seconds_per_epoch: list[float]
 
 
-class StepLoss(keras.losses.SparseCategoricalCrossentropy):
-    """The stock loss, which also keeps its last value: Keras' logs hold running means only."""
+class StepLoss(keras.losses.Loss):
+    """A loss that also keeps its last value: Keras' logs hold running means only."""
 
-    def __init__(self) -> None:
-        super().__init__(from_logits=True)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         self.latest = keras.Variable(0.0, trainable=False, dtype="float32", name="latest_loss")
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         loss = super().__call__(y_true, y_pred, sample_weight)
         self.latest.assign(loss)
         return loss
+
+
+class StepCrossentropy(StepLoss, keras.losses.SparseCategoricalCrossentropy):
+    """The stock cross-entropy of logits."""
+
+
+class StepSquaredError(StepLoss, keras.losses.MeanSquaredError):
+    """The stock mean squared error of probabilities (N, 2), against one-hot rows: airplane (1, 0), bird (0, 1)."""
+
+    def call(self, y_true, y_pred):
+        # Not `keras.ops.one_hot`: PyTorch's looks at the labels in Python, and so it cannot be traced.
+        targets = keras.ops.equal(y_true[:, None], keras.ops.arange(y_pred.shape[-1], dtype=y_true.dtype))
+        return super().call(keras.ops.cast(targets, y_pred.dtype), y_pred)
 
 
 class Recorder(keras.callbacks.Callback):
@@ -86,8 +100,8 @@ class Recorder(keras.callbacks.Callback):
 
 
 def build_loss(recipe: Recipe) -> StepLoss:
-    """Both of the original's forms, NLL after LogSoftmax and cross-entropy of logits, are this one Keras loss."""
-    return StepLoss()
+    """Two of the original's forms, NLL after LogSoftmax and cross-entropy of logits, are one Keras loss."""
+    return StepSquaredError() if recipe.loss == "mse" else StepCrossentropy(from_logits=True)
 
 
 def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
@@ -102,8 +116,24 @@ def compile_model(model: keras.Model, recipe: Recipe, engine: str = "stock") -> 
 
 
 def build_train_batches(train_data: Arrays | Tensors, recipe: Recipe) -> EpochBatches:
-    """Returns the shuffled mini-batches; they take the epoch from `follow_epochs`."""
-    return EpochBatches(*train_data, batch_size=recipe.batch_size, seed=recipe.seed)
+    """Returns the mini-batches that the recipe asks for; they take the epoch from `follow_epochs`."""
+    return EpochBatches(
+        *train_data,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        shuffle=recipe.shuffle,
+        largest_shift=recipe.largest_shift,
+    )
+
+
+def predict_logits(
+    model: keras.Sequential, x: np.ndarray | torch.Tensor, *, batch_size: int, engine: str = "stock"
+) -> np.ndarray:
+    """Scores every row of `x` (N, 3072): logits (N, 2) float32, in its order."""
+    logits = logits_model(model)
+    if logits is not model and engine != "stock":
+        torch_plugin.attach(logits, engine, strict=True)
+    return logits.predict(x, batch_size=batch_size, verbose=0)
 
 
 def train(
@@ -151,7 +181,8 @@ def train(
             verbose=0,
         ).history
         train_logits, validation_logits = (
-            model.predict(x, batch_size=recipe.batch_size, verbose=0) for x, _ in (train_tensors, validation_tensors)
+            predict_logits(model, x, batch_size=recipe.batch_size, engine=engine)
+            for x, _ in (train_tensors, validation_tensors)
         )
     return TrainingRun(
         weights={weight.path: keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights},

@@ -16,7 +16,7 @@ from birdplane_keras import cli
 from birdplane_keras.comparison.sides import KerasSide
 from birdplane_keras.data.batches import EpochBatches
 from birdplane_keras.parity.tolerances import RUNGS
-from birdplane_keras.training import StepLoss
+from birdplane_keras.training import StepCrossentropy
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,7 @@ def move_a_weight(monkeypatch):
 
 def sum_the_loss(monkeypatch):
     def build(recipe):
-        loss = StepLoss()
+        loss = StepCrossentropy(from_logits=True)
         loss.reduction = "sum"
         return loss
 

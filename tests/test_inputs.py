@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from birdplane_keras.data.batches import EpochBatches
-from birdplane_keras.data.inputs import MEAN, batch_order, normalize
-from torch_reference.data import EpochOrder, build_train_loader
+from birdplane_keras.data.inputs import MEAN, batch_order, epoch_shifts, normalize, shift_pixels
+from torch_reference.data import EpochOrder, ShiftedExamples, build_train_loader, shift_images
 from torch_reference.recipe import PRESETS
 
 
@@ -46,7 +46,7 @@ def test_the_last_partial_batch_is_kept(size):
     rows = np.arange(size)
     batches = EpochBatches(rows, rows, batch_size=64, seed=0)
     drawn = [batches[step][0] for step in range(len(batches))]
-    loader, _ = build_train_loader(range(size), PRESETS["narrow"])
+    loader = build_train_loader(range(size), PRESETS["narrow"])
     assert [batch.tolist() for batch in drawn] == [batch.tolist() for batch in loader]
     assert sorted(np.concatenate(drawn)) == list(range(size))
 
@@ -69,3 +69,63 @@ def test_fit_draws_the_batches_of_every_epoch_in_order():
     model.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=[batches.follow_epochs(), forget])
     orders = [batch_order(10, seed=5, epoch=epoch).tolist() for epoch in range(3)]
     assert drawn == [order[start : start + 4] for order in orders for start in (0, 4, 8)]
+
+
+def shift_by_numpy(image, down, right):
+    """The same written a third time, by padding and cutting: (3, 32, 32)."""
+    padded = np.pad(image, ((0, 0), (31, 31), (31, 31)), mode="reflect")
+    return padded[:, 31 - down : 63 - down, 31 - right : 63 - right]
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (4, -4), (-1, 3), (30, -25), (-31, 19), (8, 0)])
+def test_both_programs_shift_an_image_alike_to_the_bit(rng, down, right):
+    image = rng.normal(size=(3, 32, 32)).astype(np.float32)
+    expected = shift_by_numpy(image, down, right)
+    theirs = shift_images(torch.from_numpy(image), down, right).numpy()
+    ours = shift_pixels(torch.from_numpy(image.reshape(1, -1)), torch.tensor([[down, right]])).numpy()
+    assert theirs.tobytes() == ours.tobytes() == expected.tobytes()
+    moved = (down, right) != (0, 0)
+    assert (theirs.tobytes() != image.tobytes()) == moved
+    other = shift_pixels(torch.from_numpy(image.reshape(1, -1)), torch.tensor([[right, down]])).numpy()
+    assert (other.tobytes() != theirs.tobytes()) == moved  # control: which way is down matters
+
+
+def test_a_shift_moves_a_pixel_down_and_to_the_right():
+    image = torch.zeros(3, 32, 32)
+    image[1, 10, 20] = 1
+    assert shift_images(image, 2, -3).nonzero().tolist() == [[1, 12, 17]]
+
+
+def test_both_programs_draw_the_shifts_of_every_epoch_alike(port_data, reference_data):
+    few = 300
+    x, y = (torch.from_numpy(values[:few]) for values in port_data[0])
+    batches = EpochBatches(x, y, batch_size=64, seed=7, largest_shift=4)
+    examples = ShiftedExamples(reference_data[0][:few], seed=7, largest_shift=4)
+    shown = []
+    for epoch in (0, 1, 50):
+        batches.set_epoch(epoch)
+        examples.set_epoch(epoch)
+        theirs = torch.stack([image.reshape(-1) for image, _ in (examples[row] for row in range(few))])
+        assert batches.inputs(torch.arange(few)).numpy().tobytes() == theirs.numpy().tobytes()
+        shown.append(theirs.numpy().tobytes())
+    assert len(set(shown)) == 3  # each epoch has shifts of its own
+    batches.seed = 8
+    batches.set_epoch(50)
+    assert batches.inputs(torch.arange(few)).numpy().tobytes() != shown[-1]
+
+
+def test_shifts_reach_every_value_and_no_further():
+    drawn = epoch_shifts(10_000, seed=0, epoch=3, largest=4)
+    assert drawn.shape == (10_000, 2)
+    assert sorted(set(drawn.ravel().tolist())) == list(range(-4, 5))
+
+
+def test_without_a_shuffle_the_batches_are_in_file_order_on_both_sides():
+    rows = np.arange(10)
+    batches = EpochBatches(rows, rows, batch_size=1, seed=3, shuffle=False)
+    loader = build_train_loader(range(10), PRESETS["per-sample"])
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        loader.set_epoch(epoch)
+        ours = [batches[step][0].tolist() for step in range(len(batches))]
+        assert ours == [batch.tolist() for batch in loader] == [[row] for row in range(10)]

@@ -12,11 +12,18 @@ from birdplane_keras.recipe import PRESETS
 from torch_reference import model as reference
 from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
 
+NARROW, WIDE = [1572864, 512, 1024, 2], [3145728, 1024, 524288, 512, 65536, 128, 256, 2]
 COUNTS = {
-    "narrow": [1572864, 512, 1024, 2],
-    "wide": [3145728, 1024, 524288, 512, 65536, 128, 256, 2],
+    "narrow": NARROW,
+    "wide": WIDE,
+    "wide-nll": WIDE,
+    "per-sample": NARROW,
+    "softmax-mse": NARROW,
+    "small": [393216, 128, 256, 2],
+    "shifted": NARROW,
+    "convolution": [432, 16, 1152, 8, 16384, 32, 64, 2],
 }
-TOTALS = {"narrow": 1_574_402, "wide": 3_737_474}  # as the article prints them
+TOTALS = {"narrow": 1_574_402, "wide": 3_737_474, "small": 393_602, "convolution": 18_090}  # as they were published
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -24,12 +31,43 @@ def test_both_sides_have_the_articles_parameter_counts(preset):
     ours = port.parameter_counts(port.build_model(PRESETS[preset]))
     theirs = reference.parameter_counts(reference.build_model(REFERENCE_PRESETS[preset]))
     assert ours == theirs == COUNTS[preset]
-    assert sum(ours) == TOTALS[preset]
+    assert sum(ours) == TOTALS.get(preset, sum(COUNTS[preset]))
 
 
 def test_the_reference_is_the_articles_model():
     layers = [type(layer).__name__ for layer in reference.build_model(REFERENCE_PRESETS["narrow"])]
     assert layers == ["Linear", "Tanh", "Linear", "LogSoftmax"]
+
+
+def test_the_heads_and_the_layers_are_what_the_recipe_says():
+    def last(name):
+        return type(reference.build_model(REFERENCE_PRESETS[name])[-1]).__name__
+
+    assert [last(name) for name in ("wide", "wide-nll", "softmax-mse")] == ["Linear", "LogSoftmax", "Softmax"]
+    layers = [type(layer).__name__ for layer in reference.build_model(REFERENCE_PRESETS["convolution"])]
+    block = ["Conv2d", "Tanh", "MaxPool2d"]
+    assert layers == ["Unflatten", *block, *block, "Flatten", "Linear", "Tanh", "Linear"]
+    ours = [type(layer).__name__ for layer in port.build_model(PRESETS["convolution"]).layers]
+    assert ours == ["Reshape", *["Conv2D", "MaxPooling2D"] * 2, "Flatten", "Dense", "Dense"]
+
+
+def test_head_after_logits_is_the_whole_model():
+    for name in ("narrow", "wide", "softmax-mse"):
+        model, x = reference.build_model(REFERENCE_PRESETS[name]), torch.randn(3, 3072)
+        assert torch.equal(reference.closing_head(model)(reference.logits_model(model)(x)), model(x))
+        assert len(reference.closing_head(model)) == (name != "wide")
+
+
+def test_the_ports_softmax_is_a_layer_of_its_own_and_its_logits_model_shares_the_weights(rng):
+    model = port.build_model(PRESETS["softmax-mse"])
+    x = rng.normal(size=(5, 3072)).astype(np.float32)
+    probabilities = model.predict(x, verbose=0)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    logits = port.logits_model(model).predict(x, verbose=0)
+    assert np.allclose(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), probabilities, atol=1e-6)
+    assert port.logits_model(model).weights[0] is model.weights[0]
+    narrow = port.build_model(PRESETS["narrow"])
+    assert port.logits_model(narrow) is narrow
 
 
 def test_the_logits_model_shares_its_weights_and_drops_log_softmax_only():
@@ -52,7 +90,7 @@ def test_with_the_references_weights_the_port_computes_the_same_to_rounding(pres
     x = rng.normal(size=(8, 3072)).astype(np.float32)
     with torch.no_grad():
         theirs = reference.logits_model(original)(torch.from_numpy(x)).numpy()
-    ours = model.predict(x, verbose=0)
+    ours = port.logits_model(model).predict(x, verbose=0)
     assert np.abs(ours - theirs).max() < 1e-5
     assert np.abs(ours - theirs[::-1]).max() > 1e-2  # control: another row is not within it
 

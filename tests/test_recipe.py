@@ -19,7 +19,7 @@ def test_both_programs_state_the_same_presets():
 
 @pytest.mark.parametrize("name", ["Narrow", "NARROW", "narrow ", "huge", ""])
 def test_an_unknown_preset_is_refused_with_the_choices(name):
-    with pytest.raises(RequestError, match="expected a preset among narrow, wide, received"):
+    with pytest.raises(RequestError, match=r"expected a preset among narrow, wide, wide-nll, per-sample, .*, received"):
         build_recipe(name)
 
 
@@ -47,7 +47,18 @@ def test_the_largest_seed_is_one_that_both_frameworks_take():
 
 
 @pytest.mark.parametrize(
-    "change", [{"loss": "nll", "head": "logits"}, {"hidden_layers": ()}, {"learning_rate": 0.0}, {"batch_size": 0}]
+    "change",
+    [
+        {"loss": "nll", "head": "logits"},
+        {"loss": "mse", "head": "logits"},
+        {"hidden_layers": ()},
+        {"convolutions": (16, 0)},
+        {"convolutions": (8,) * 6},
+        {"learning_rate": 0.0},
+        {"batch_size": 0},
+        {"largest_shift": 32},
+        {"largest_shift": -1},
+    ],
 )
 def test_other_unusable_numbers_are_refused(change):
     with pytest.raises(RequestError):

@@ -75,7 +75,7 @@ def test_the_references_first_steps_are_the_articles_loop(reference_data):
 
     recipe = dataclasses.replace(REFERENCE_PRESETS["narrow"], epochs=1)
     model = build_model(recipe)
-    loader, _ = build_train_loader(reference_data[0], recipe)
+    loader = build_train_loader(reference_data[0], recipe)
     losses = []
     for step, (imgs, labels) in enumerate(loader):
         if step == 3:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from torch_reference.recipe import Recipe
 from torch_reference.torchvision_on_cpu import import_torchvision
@@ -23,7 +23,7 @@ import_torchvision()
 from torchvision import transforms  # noqa: E402 (only importable after the line above)
 from torchvision.datasets import VisionDataset  # noqa: E402 (likewise)
 from torchvision.datasets.utils import download_and_extract_archive  # noqa: E402 (likewise)
-from torchvision.transforms.functional import to_pil_image  # noqa: E402 (likewise)
+from torchvision.transforms.functional import crop, pad, to_pil_image  # noqa: E402 (likewise)
 
 # Mean and standard deviation of the CIFAR-10 training pixels, red, green, blue, as the article gives them.
 NORMALIZE = transforms.Normalize((0.4915, 0.4823, 0.4468), (0.2470, 0.2435, 0.2616))
@@ -160,27 +160,74 @@ def load_data(
 class EpochOrder(Sampler[int]):
     """A shuffle that depends on (seed, epoch) alone, so that another program can repeat it.
 
-    The order of epoch `e` is `numpy.random.default_rng([seed, e]).permutation(size)`.
+    The order of epoch `e` is `numpy.random.default_rng([seed, e]).permutation(size)`; without `shuffle` it is always
+    that of the examples.
     """
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
+    def __init__(self, size: int, seed: int, shuffle: bool = True) -> None:
+        self.size, self.seed, self.shuffle, self.epoch = size, seed, shuffle, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the next pass; call it before each epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            return iter(range(self.size))
         return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.size).tolist())
 
     def __len__(self) -> int:
         return self.size
 
 
-def build_train_loader(examples: Sequence, recipe: Recipe) -> tuple[DataLoader, EpochOrder]:
-    """Returns the shuffled loader of mini-batches, and the order that takes the epoch."""
-    order = EpochOrder(len(examples), recipe.seed)
-    return DataLoader(examples, batch_size=recipe.batch_size, sampler=order), order  # type: ignore[arg-type] # a list will do
+class ShiftedExamples(Dataset[Example]):
+    """Examples whose images are moved, each anew in each epoch, by up to `largest_shift` pixels either way.
+
+    The shifts of epoch `e`, down and to the right, are `numpy.random.default_rng([seed, e, 1]).integers(-largest_shift,
+    largest_shift + 1, (size, 2))`.
+    """
+
+    def __init__(self, examples: Sequence[Example], seed: int, largest_shift: int) -> None:
+        self.examples, self.seed, self.largest_shift = examples, seed, largest_shift
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the shifts of the next pass; call it before each epoch."""
+        draw = np.random.default_rng([self.seed, epoch, 1])
+        self.shifts = draw.integers(-self.largest_shift, self.largest_shift + 1, (len(self.examples), 2)).tolist()
+
+    def __getitem__(self, index: int) -> Example:
+        image, label = self.examples[index]
+        return shift_images(image, *self.shifts[index]), label
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def shift_images(images: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """Moves images (..., H, W) down and to the right; what comes in at an edge is the mirror image (reflection)."""
+    height, width = images.shape[-2:]
+    # Left and right, above and below; the pixel at the edge is not repeated.
+    padding = [max(right, 0), max(down, 0), max(-right, 0), max(-down, 0)]
+    padded = pad(images, padding, padding_mode="reflect")
+    return crop(padded, max(-down, 0), max(-right, 0), height, width)
+
+
+class TrainLoader(DataLoader):
+    """The mini-batches of training, which take the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses order and shifts of the next pass; call it before each epoch."""
+        for part in (self.sampler, self.dataset):
+            if isinstance(part, EpochOrder | ShiftedExamples):
+                part.set_epoch(epoch)
+
+
+def build_train_loader(examples: Sequence, recipe: Recipe) -> TrainLoader:
+    """Returns the loader of the mini-batches that the recipe asks for; call its `set_epoch` before each epoch."""
+    order = EpochOrder(len(examples), recipe.seed, recipe.shuffle)
+    shifted = ShiftedExamples(examples, recipe.seed, recipe.largest_shift) if recipe.largest_shift else examples
+    return TrainLoader(shifted, batch_size=recipe.batch_size, sampler=order)  # type: ignore[arg-type] # a list will do
 
 
 def build_validation_loader(examples: Sequence, recipe: Recipe) -> DataLoader:

@@ -10,12 +10,21 @@ from torch import nn, optim
 from torch.utils.data import DataLoader
 
 from torch_reference.data import Example, build_train_loader, build_validation_loader
-from torch_reference.model import build_model, logits_model
+from torch_reference.model import CLASSES, build_model, closing_head, logits_model
 from torch_reference.recipe import Recipe
 
-LOSSES = {"nll": nn.NLLLoss, "cross_entropy": nn.CrossEntropyLoss}
-
 OnEpochEnd = Callable[[int, nn.Module, dict[str, float]], None]
+
+
+class OneHotMSELoss(nn.MSELoss):
+    """Mean squared error of probabilities (N, 2) against one-hot targets: airplane (1, 0), bird (0, 1)."""
+
+    def forward(self, probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        targets = nn.functional.one_hot(labels, CLASSES).to(probabilities.dtype)
+        return super().forward(probabilities, targets)
+
+
+LOSSES = {"nll": nn.NLLLoss, "cross_entropy": nn.CrossEntropyLoss, "mse": OneHotMSELoss}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +94,7 @@ def train(
         on_epoch_end: Called as `on_epoch_end(epoch, model, metrics)`; the metrics are the last entries of `history`,
             and `last_batch_loss`, the number that the article prints.
     """
-    train_loader, order = build_train_loader(cifar2, recipe)
+    train_loader = build_train_loader(cifar2, recipe)
     val_loader = build_validation_loader(cifar2_val, recipe)
     model = (model or build_model(recipe)).to(device)
     optimizer = build_optimizer(model, recipe)
@@ -99,7 +108,7 @@ def train(
     seconds_per_epoch: list[float] = []
 
     for epoch in range(recipe.epochs):
-        order.set_epoch(epoch)
+        train_loader.set_epoch(epoch)
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
         started = time.perf_counter()
@@ -121,7 +130,7 @@ def train(
         val_logits, val_labels = predict_logits(model, val_loader)
         history["loss"].append(float(loss_sum) / len(cifar2))
         history["accuracy"].append(int(correct) / len(cifar2))
-        history["validation_loss"].append(float(nn.functional.cross_entropy(val_logits, val_labels)))
+        history["validation_loss"].append(float(loss_fn(closing_head(model)(val_logits), val_labels)))
         history["validation_accuracy"].append(accuracy(val_logits, val_labels))
         if on_epoch_end is not None:
             metrics = {name: values[-1] for name, values in history.items()}

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from birdplane_keras.comparison.sides import KerasSide, TorchSide
-from birdplane_keras.parity.adapters.bench import PairBench
+from birdplane_keras.parity.adapters.bench import EPOCHS_SHOWN, PairBench
 from birdplane_keras.parity.adapters.pair import Pair
 from birdplane_keras.parity.records import Tensors
 
@@ -35,6 +35,8 @@ class ProgramsBench(PairBench):
                 torch_optimizer=optimizer,
                 data=(theirs["x_train"], theirs["y_train"]),
                 keras_data=(ours["x_train"], ours["y_train"]),
+                inputs_by_epoch=reference.inputs if reference.augmented() else None,
+                keras_inputs_by_epoch=port.inputs if reference.augmented() else None,
                 validation_data=(theirs["x_validation"][:FEW], theirs["y_validation"][:FEW]),
                 batch_size=batch_size,
                 batches=reference.batches,
@@ -46,7 +48,10 @@ class ProgramsBench(PairBench):
         )
 
     def data(self) -> tuple[Tensors, Tensors]:
-        """Every normalised pixel and every label, of both splits, as the two programs have them."""
+        """Every normalised pixel and every label, of both splits, as the two programs have them.
+
+        Where epochs change the images, what the first two of them show, too.
+        """
         return self._both
 
     def weights_as_built(self) -> tuple[Tensors, Tensors]:
@@ -56,4 +61,9 @@ class ProgramsBench(PairBench):
 
     @cached_property
     def _both(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        return self._port.data(), self._reference.data()
+        ours, theirs = self._port.data(), self._reference.data()
+        if self._reference.augmented():
+            for epoch in range(EPOCHS_SHOWN):
+                name = f"x_train in epoch {epoch}"
+                ours[name], theirs[name] = self._port.inputs(epoch), self._reference.inputs(epoch)
+        return ours, theirs

@@ -52,11 +52,21 @@ class TorchSide:
             tensors[f"y_{split}"] = np.array([label for _, label in examples], dtype=np.int64)
         return tensors
 
+    def augmented(self) -> bool:
+        """Whether each epoch changes the images."""
+        return self._recipe.largest_shift > 0
+
+    def inputs(self, epoch: int) -> np.ndarray:
+        """`x_train` (10000, 3072) float32 as an epoch shows them, in file order."""
+        examples = torch_reference.data.build_train_loader(self._train, self._recipe)
+        examples.set_epoch(epoch)
+        return torch.stack([examples.dataset[row][0].reshape(-1) for row in range(len(self._train))]).numpy()
+
     def batches(self, epoch: int) -> list[np.ndarray]:
         """The row numbers of each batch of an epoch."""
-        loader, order = torch_reference.data.build_train_loader(range(len(self._train)), self._recipe)
-        order.set_epoch(epoch)
-        return [rows.numpy() for rows in loader]
+        loader = torch_reference.data.build_train_loader(self._train, self._recipe)
+        loader.set_epoch(epoch)
+        return [np.array(rows) for rows in loader.batch_sampler or ()]
 
     def parameter_counts(self) -> list[int]:
         """The elements of each trainable tensor."""
@@ -67,12 +77,16 @@ class TorchSide:
         return named_weights(self.build())
 
     def parts(self) -> tuple[torch.nn.Module, Any, torch.optim.Optimizer]:
-        """What the judge takes apart: the module up to its logits, the loss of the logits, the optimizer."""
+        """What the judge takes apart: the module up to what the port outputs, the loss of that, the optimizer.
+
+        A log-softmax belongs to the loss: the port's has it inside.
+        """
         model = self.build().to(self.device)
-        logits = torch_reference.model.logits_model(model)
-        head = torch.nn.Sequential(*list(model)[len(logits) :])
         loss_fn = torch_reference.training.LOSSES[self._recipe.loss]()
         optimizer = torch_reference.training.build_optimizer(model, self._recipe)
+        if self._recipe.head != "log_softmax":
+            return model, loss_fn, optimizer
+        logits, head = torch_reference.model.logits_model(model), torch_reference.model.closing_head(model)
         return logits, lambda outputs, labels: loss_fn(head(outputs), labels), optimizer
 
     def train(self, on_epoch_end: OnEpochEnd, start: Mapping[str, np.ndarray] | None = None) -> TrainingRun:
@@ -129,12 +143,19 @@ class KerasSide:
         (x_train, y_train), (x_validation, y_validation) = self._train, self._validation
         return {"x_train": x_train, "y_train": y_train, "x_validation": x_validation, "y_validation": y_validation}
 
+    def inputs(self, epoch: int) -> np.ndarray:
+        """`x_train` (10000, 3072) float32 as an epoch shows them, in file order."""
+        x, y = self._train
+        batches = birdplane_keras.training.build_train_batches((torch.from_numpy(x), torch.from_numpy(y)), self._recipe)
+        batches.set_epoch(epoch)
+        return batches.inputs(torch.arange(len(x))).numpy()
+
     def batches(self, epoch: int) -> list[np.ndarray]:
         """The row numbers of each batch of an epoch."""
         rows = np.arange(len(self._train[0]))
         batches = birdplane_keras.training.build_train_batches((rows, rows), self._recipe)
         batches.set_epoch(epoch)
-        return [batches[step][0] for step in range(len(batches))]
+        return [np.asarray(batches.rows(step)) for step in range(len(batches))]
 
     def parameter_counts(self) -> list[int]:
         """The elements of each trainable tensor."""

@@ -1,6 +1,5 @@
 """What is changed in a traced graph, and counted: nothing but what this file says."""
 
-import operator
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,16 @@ from birdplane_keras.torch_plugin.graphs import (
     remove_dead,
     same_type,
     shape_of,
-    writes_between,
     written_nodes,
 )
 from birdplane_keras.torch_plugin.partition import linear_by_parts, parts_of
+from birdplane_keras.torch_plugin.torch_forms import (
+    TORCH_FORMS,
+    average_inside_squared_error,
+    fuse_addmm,
+    fuse_convolution_bias,
+    sum_inside_loss,
+)
 
 aten = torch.ops.aten
 
@@ -27,11 +32,9 @@ aten = torch.ops.aten
 SMALLEST_FUSED = 1 << 16
 LARGEST_CONSTANT = 1 << 16  # elements; larger ones are made anew at each step rather than kept
 # The others keep every bit.
-ROUNDING_REWRITES = {"addmm", "loss summed inside", "gradient left as factors", "product by parts"}
-NONE, SUM = 0, 2  # `reduction` as ATen numbers it
+ROUNDING_REWRITES = {*TORCH_FORMS, "gradient left as factors", "product by parts"}
 _ALIASES = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
 _LIKE = {aten.ones_like.default: 1, aten.zeros_like.default: 0}
-_VIEWS = {aten.view.default, aten._unsafe_view.default}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,9 @@ def rewrite(
     choose_branches(copy, constants, counts)
     add_in_place(copy, counts)
     fuse_addmm(copy, counts)
+    fuse_convolution_bias(copy, counts)
     sum_inside_loss(copy, counts)
+    average_inside_squared_error(copy, constants, counts)
     factors = split_products(copy, products, counts)
     if factors:
         keep_to_parts(copy, kernels, counts)
@@ -161,49 +166,6 @@ def add_in_place(graph: fx.Graph, counts: Counter) -> None:
             graph.erase_node(node)
             graph.erase_node(added)
             counts["assign_add in place"] += 1
-
-
-def fuse_addmm(graph: fx.Graph, counts: Counter) -> None:
-    """`add(mm(x, kernel), bias)`, a stock `Dense`, becomes `addmm(bias, x, kernel)`: it rounds as `nn.Linear` does."""
-    for node in list(graph.nodes):
-        if node.target is not aten.add.Tensor or node.kwargs or len(node.args) != 2:
-            continue
-        product, bias = node.args
-        views = []
-        while isinstance(product, fx.Node) and product.target in _VIEWS and len(product.users) == 1:
-            views.append(product)
-            product = product.args[0]
-        if not (isinstance(product, fx.Node) and product.target is aten.mm.default and len(product.users) == 1):
-            continue
-        made = product.meta.get("tensor_meta")
-        shape = shape_of(bias)
-        outer = shape_of(views[0] if views else product)
-        last = None if outer is None else outer[-1:]
-        if made is None or shape is None or shape != made.shape[-1:] or shape != last or writes_between(product, node):
-            continue
-        if bias.meta["tensor_meta"].dtype != made.dtype:
-            continue
-        with graph.inserting_before(node):
-            result = graph.call_function(aten.addmm.default, (bias, *product.args))
-            for view in reversed(views):
-                result = graph.call_function(aten.view.default, (result, view.args[1]))
-        node.replace_all_uses_with(result)
-        graph.erase_node(node)
-        counts["addmm"] += 1
-
-
-def sum_inside_loss(graph: fx.Graph, counts: Counter) -> None:
-    """`sum(nll_loss(..., "none"))` becomes `nll_loss(..., "sum")`: PyTorch's own mean adds in that order, too."""
-    for node in list(graph.nodes):
-        losses = node.args[0] if node.target is aten.sum.default and not node.kwargs else None
-        if losses is None or losses.target is not operator.getitem or losses.args[1] != 0 or len(losses.users) > 1:
-            continue
-        forward = losses.args[0]
-        if forward.target is aten.nll_loss_forward.default and forward.args[3] == NONE and not forward.kwargs:
-            forward.args = (*forward.args[:3], SUM, *forward.args[4:])
-            node.replace_all_uses_with(losses)
-            graph.erase_node(node)
-            counts["loss summed inside"] += 1
 
 
 def choose_branches(graph: fx.Graph, constants: dict[str, torch.Tensor], counts: Counter) -> None:

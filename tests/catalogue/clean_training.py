@@ -11,6 +11,7 @@ from catalogue.networks import (
     CLASSES,
     FEATURES,
     dense,
+    flipped_pair,
     labelled,
     measured,
     mlp,
@@ -179,7 +180,13 @@ def data_of_the_ports_own(seed: int) -> Pair:
     return vector_pair(seed, keras_data=(inputs.copy(), targets.astype(np.int32)))
 
 
+@clean
+def images_flipped_anew_in_each_epoch(seed: int) -> Pair:
+    return flipped_pair(seed, lambda flip, epoch: flip(epoch, seed))
+
+
 CLEAN = (
+    images_flipped_anew_in_each_epoch,
     sgd_with_momentum,
     sgd_with_nesterov,
     sgd_with_weight_decay,

@@ -3,7 +3,16 @@
 import numpy as np
 
 from birdplane_keras.parity import Pair, channels_last
-from catalogue.networks import CLASSES, FEATURES, classes_of, image_pair, labelled, shuffled, vector_pair
+from catalogue.networks import (
+    CLASSES,
+    FEATURES,
+    classes_of,
+    flipped_pair,
+    image_pair,
+    labelled,
+    shuffled,
+    vector_pair,
+)
 from catalogue.records import fault
 
 EXAMPLES = 150
@@ -76,7 +85,19 @@ def last_batch_dropped(seed: int) -> Pair:
     return vector_pair(seed, batches=shuffled(seed, EXAMPLES), keras_batches=shuffled(seed, EXAMPLES, drop_last=True))
 
 
+@fault("The port flips images by draws of its own.", rung="data", cause="augmentation")
+def augmented_by_other_draws(seed: int) -> Pair:
+    return flipped_pair(seed, lambda flip, epoch: flip(epoch, seed + 1))
+
+
+@fault("The port's augmentation is one epoch ahead.", rung="data", cause="augmentation")
+def augmented_one_epoch_ahead(seed: int) -> Pair:
+    return flipped_pair(seed, lambda flip, epoch: flip(epoch + 1, seed))
+
+
 FAULTS = (
+    augmented_by_other_draws,
+    augmented_one_epoch_ahead,
     channels_reversed,
     inputs_not_normalised,
     inputs_normalised_twice,

@@ -225,6 +225,22 @@ def image_pair(seed: int, *, module: nn.Module | None = None, model: Any = None,
     return join(module or convnet(), model or convnet_port(), data, **({"to_keras": channels_last} | changes))
 
 
+def flipped_pair(seed: int, port: Callable[[Callable[[int, int], np.ndarray], int], np.ndarray]) -> Pair:
+    """Images that each epoch flips or not, by draws from (seed, epoch); `port` makes the port's of an epoch."""
+    images, classes = labelled(seed, 3, 8, 8, examples=100)
+
+    def flip(epoch: int, draws: int) -> np.ndarray:
+        flipped = np.random.default_rng([draws, epoch, 1]).random(len(images)) < 0.5
+        return np.where(flipped[:, None, None, None], images[..., ::-1], images)
+
+    return image_pair(
+        seed,
+        data=(images, classes),
+        inputs_by_epoch=lambda epoch: flip(epoch, seed),
+        keras_inputs_by_epoch=lambda epoch: channels_last(port(flip, epoch)),
+    )
+
+
 def sequence_pair(seed: int, *, module: nn.Module | None = None, model: Any = None, **changes: Any) -> Pair:
     """An LSTM of 12 units on sequences."""
     module = module or Recurrent(with_zero_biases(nn.LSTM(FEATURES, 12, batch_first=True)))

@@ -9,6 +9,7 @@ import numpy as np
 from keras.layers import TorchModuleWrapper
 
 from birdplane_keras import torch_plugin
+from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES
 from birdplane_keras.torch_plugin.watch import PLUGIN_ATTRIBUTE
 from plugin.networks import ROWS, Setup
 
@@ -84,7 +85,7 @@ def rounds_alike(model: keras.Model) -> bool:
     """Tells whether no rewrite that changes the rounding was made, and no kernel laid out anew."""
     rewrites = {what for entry in entries(model) for what in entry.step.rewrites}
     layouts = any(not weight.value.is_contiguous() for weight in model.weights)
-    return not layouts and not rewrites & {"addmm", "loss summed inside", "gradient left as factors"}
+    return not layouts and not rewrites & ROUNDING_REWRITES
 
 
 def assert_same_training(ours: Trained, theirs: Trained, *, tolerance: float) -> None:

@@ -15,10 +15,9 @@ from birdplane_keras.parity.adapters.pair import (
     Pair,
     build_batches,
     check_pair,
-    count_examples,
     keras_view,
     named_leaves,
-    take,
+    plan_batches,
 )
 from birdplane_keras.parity.adapters.steps import read_port, read_reference
 from birdplane_keras.parity.adapters.structure import compare_structure
@@ -29,6 +28,7 @@ from birdplane_keras.parity.ladder import exact_check
 from birdplane_keras.parity.records import Probe, Reading, Tensors
 
 DETERMINISM_STEPS = 2
+EPOCHS_SHOWN = 2  # of an augmentation, by the rung `data`: the second shows whether it changes
 
 
 class PairBench:
@@ -51,11 +51,19 @@ class PairBench:
         self._as_built: tuple[Tensors, Tensors] = built[1], built[0]
 
     def data(self) -> tuple[Tensors, Tensors]:
-        """What the port is fed, and the reference's data in its layout, as arrays of comparable types."""
+        """What the port is fed, and the reference's data in its layout, as arrays of comparable types.
+
+        Where epochs change the inputs, what the first two of them show, too.
+        """
         expected = keras_view(self.pair, self.pair.data)
         given = expected if self.pair.keras_data is None else self.pair.keras_data
         theirs = named_leaves(expected[0], "inputs") | named_leaves(expected[1], "targets")
         ours = named_leaves(given[0], "inputs") | named_leaves(given[1], "targets")
+        turn = self.pair.to_keras or (lambda inputs: inputs)
+        if self.pair.inputs_by_epoch is not None and self.pair.keras_inputs_by_epoch is not None:
+            for epoch in range(EPOCHS_SHOWN):
+                theirs |= named_leaves(turn(self.pair.inputs_by_epoch(epoch)), f"inputs in epoch {epoch}")
+                ours |= named_leaves(self.pair.keras_inputs_by_epoch(epoch), f"inputs in epoch {epoch}")
         for name in ours.keys() & theirs.keys():
             ours[name], theirs[name] = in_one_type(ours[name], theirs[name])
         return ours, theirs
@@ -67,20 +75,8 @@ class PairBench:
         return (ours(epoch) for epoch in range(epochs)), (theirs(epoch) for epoch in range(epochs))
 
     def plan(self, steps: int) -> list[np.ndarray]:
-        """The row numbers of the first batches, over as many epochs as it takes."""
-        rows: list[np.ndarray] = []
-        epoch = 0
-        while len(rows) < steps:
-            batches = list(self.pair.batches(epoch)) if self.pair.batches else []
-            if not batches:
-                raise PairError(f"expected batches in epoch {epoch}, received none")
-            rows += batches
-            epoch += 1
-        examples = count_examples(self.pair.data)
-        for batch in rows[:steps]:
-            if not len(batch) or batch.min() < 0 or batch.max() >= examples:
-                raise PairError(f"expected batches of row numbers from 0 to {examples - 1}, received {list(batch)[:8]}")
-        return rows[:steps]
+        """The examples of the first batches, over as many epochs as it takes."""
+        return plan_batches(self.pair, steps)
 
     def determinism(self) -> Check:
         """`determinism`: each side against itself, twice over two steps with other random seeds."""
@@ -264,14 +260,14 @@ class PairBench:
         try:
             loss = float(run.step(rows))
         except Exception as error:
-            shapes = describe_shapes(take(self.pair.data[0], rows))
+            shapes = describe_shapes(run.examples.take(rows)[0])
             raise PairError(f"the PyTorch module cannot be trained on inputs {shapes}: {first_line(error)}") from error
         if not np.isfinite(loss):
             raise PairError(f"expected a finite loss of the reference at step 0, received {loss}")
         try:
             self.port().step(rows)
         except Exception as error:
-            shapes = describe_shapes(take(self.keras.data[0], rows[rows < count_examples(self.keras.data)]))
+            shapes = describe_shapes(self.keras.examples.take(rows)[0])
             hint = "" if self.pair.to_keras or self.pair.keras_data else " (does it need to_keras=channels_last?)"
             raise PairError(
                 f"the Keras model cannot be trained on inputs {shapes}{hint}: {first_line(error)}"

@@ -10,7 +10,7 @@ import torch
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.parity.adapters.matching import Matching
-from birdplane_keras.parity.adapters.pair import Pair, keras_view, named_leaves, take, validation_inputs
+from birdplane_keras.parity.adapters.pair import Pair, named_leaves, port_examples, validation_inputs
 from birdplane_keras.parity.adapters.torch_run import to_numpy
 from birdplane_keras.parity.records import Tensors
 
@@ -28,7 +28,7 @@ class KerasRun:
 
     def __init__(self, pair: Pair, matching: Matching) -> None:
         self.pair, self.matching, self.model = pair, matching, pair.keras_model
-        self.data = keras_view(pair, pair.data) if pair.keras_data is None else pair.keras_data
+        self.examples = port_examples(pair)
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         self._matches = {match.name: match for match in matching.tensors}
@@ -51,7 +51,7 @@ class KerasRun:
 
     def step(self, rows: np.ndarray) -> torch.Tensor | np.ndarray:
         """Makes one training step on some rows of the data; returns the loss, ()."""
-        inputs, targets = take(self.data, rows)
+        inputs, targets = self.examples.take(rows)
         self._heard = None
         with torch_plugin.gradients_kept(self.model):
             logs = self.model.train_on_batch(
@@ -63,7 +63,7 @@ class KerasRun:
 
     def outputs(self, rows: np.ndarray) -> Any:
         """Returns the outputs of the step just made, or of a replayed one by predicting: call before the step."""
-        return self.model.predict_on_batch(take(self.data[0], rows))
+        return self.model.predict_on_batch(self.examples.take(rows)[0])
 
     @contextlib.contextmanager
     def judged(self) -> Iterator[None]:

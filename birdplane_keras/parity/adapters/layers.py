@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from birdplane_keras.parity.adapters.nudging import Nudge
-from birdplane_keras.parity.adapters.pair import flatten, take
+from birdplane_keras.parity.adapters.pair import flatten
 from birdplane_keras.parity.adapters.torch_run import TorchRun, to_numpy
 from birdplane_keras.parity.tolerances import TOLERANCES
 
@@ -93,7 +93,7 @@ def record_keras(bench: Any, rows: np.ndarray) -> dict[str, Call]:
     hooks = [match.layer.register_forward_hook(hear(calls, match.name)) for match in bench.matching.layers]
     try:
         with torch.no_grad():
-            model(take(bench.keras.data[0], rows), training=True)
+            model(bench.keras.examples.take(rows)[0], training=True)
     finally:
         for hook in hooks:
             hook.remove()

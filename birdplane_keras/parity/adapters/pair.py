@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import keras
@@ -34,6 +35,9 @@ class Pair:
         outputs_to_keras: The same for the outputs, where the port's have another layout or shape.
         keras_data: Inputs and targets as the port's own pipeline makes them, in the same order of examples. `None`:
             the reference's, turned by the two functions above.
+        inputs_by_epoch: From the epoch to all inputs (N, ...) as the reference is trained on in it, where a pipeline
+            changes them from epoch to epoch (augmentation); `data` holds them as they are without that.
+        keras_inputs_by_epoch: The same as the port's own pipeline makes them. `None`: the reference's, turned.
         weights: `transfer`: the judge gives the reference's weights to the port. `as_given`: the port is said to
             hold them already, and that is checked.
         mapping: Which layer is which, where order and type do not tell; see `match_layers`.
@@ -63,6 +67,8 @@ class Pair:
     targets_to_keras: Callable[[Any], Any] | None = None
     outputs_to_keras: Callable[[Any], Any] | None = None
     keras_data: tuple[Any, Any] | None = None
+    inputs_by_epoch: Callable[[int], Any] | None = None
+    keras_inputs_by_epoch: Callable[[int], Any] | None = None
     weights: str = "transfer"
     mapping: Mapping[str, Any] | None = None
     batches: Batches | None = None
@@ -107,6 +113,57 @@ def take(structure: Any, rows: np.ndarray | slice) -> Any:
     return keras.tree.map_structure(lambda array: array[rows], structure)
 
 
+class Examples:
+    """The examples of a side by their numbers in a run: row number + N x epoch.
+
+    Args:
+        data: Inputs and targets, arrays (N, ...) or structures of them.
+        size: N of the reference.
+        inputs_by_epoch: From the epoch to its inputs; `None` where every epoch shows the same.
+    """
+
+    def __init__(self, data: tuple[Any, Any], size: int, inputs_by_epoch: Callable[[int], Any] | None) -> None:
+        self.data, self.size, self._by_epoch = data, size, inputs_by_epoch
+
+    def take(self, numbers: np.ndarray) -> tuple[Any, Any]:
+        """Returns inputs and targets of some examples of one epoch."""
+        rows, epoch = numbers % self.size, int(numbers[0]) // self.size if len(numbers) else 0
+        inputs = self.data[0] if self._by_epoch is None else self._by_epoch(epoch)
+        return take(inputs, rows), take(self.data[1], rows)
+
+
+def reference_examples(pair: Pair) -> Examples:
+    """Returns the reference's examples."""
+    return Examples(pair.data, count_examples(pair.data), pair.inputs_by_epoch)
+
+
+def port_examples(pair: Pair) -> Examples:
+    """Returns the port's examples: its own, or the reference's, turned."""
+    data = pair.keras_data or keras_view(pair, pair.data)
+    return Examples(data, count_examples(pair.data), pair.keras_inputs_by_epoch)
+
+
+def plan_batches(pair: Pair, steps: int) -> list[np.ndarray]:
+    """Returns the numbers, as `Examples` has them, of the reference's first batches, over as many epochs as it takes.
+
+    Raises:
+        PairError: An epoch has no batches, or a batch names an example that is not there.
+    """
+    examples = count_examples(pair.data)
+    planned: list[np.ndarray] = []
+    epoch = 0
+    while len(planned) < steps:
+        batches = list(pair.batches(epoch))[: steps - len(planned)] if pair.batches else []
+        if not batches:
+            raise PairError(f"expected batches in epoch {epoch}, received none")
+        for batch in batches:
+            if not len(batch) or batch.min() < 0 or batch.max() >= examples:
+                raise PairError(f"expected batches of row numbers from 0 to {examples - 1}, received {list(batch)[:8]}")
+        planned += [batch + epoch * examples for batch in batches]
+        epoch += 1
+    return planned
+
+
 def count_examples(structure: Any) -> int:
     """Returns N, which all arrays of the structure must share.
 
@@ -144,7 +201,7 @@ def validation_inputs(pair: Pair) -> tuple[Any, Any]:
 
 
 def build_batches(pair: Pair, seed: int) -> Pair:
-    """Returns the pair with both sides' batches stated: each epoch is shuffled by (seed, epoch) where nothing else is.
+    """Returns the pair with both sides stated in full; where it has no batches, (seed, epoch) shuffles each epoch.
 
     Raises:
         PairError: The data are empty or of unequal lengths.
@@ -156,7 +213,23 @@ def build_batches(pair: Pair, seed: int) -> Pair:
         return [rows[start : start + pair.batch_size] for start in range(0, examples, pair.batch_size)]
 
     batches = pair.batches or shuffled
-    return replace(pair, batches=batches, keras_batches=pair.keras_batches or batches)
+    theirs, ours = (None if inputs is None else lru_cache(maxsize=1)(inputs) for inputs in augmentations(pair))
+    return replace(
+        pair,
+        batches=batches,
+        keras_batches=pair.keras_batches or batches,
+        inputs_by_epoch=theirs,
+        keras_inputs_by_epoch=ours,
+    )
+
+
+def augmentations(pair: Pair) -> tuple[Callable[[int], Any] | None, Callable[[int], Any] | None]:
+    """Returns the functions from the epoch to its inputs, the reference's and the port's."""
+    theirs, ours = pair.inputs_by_epoch, pair.keras_inputs_by_epoch
+    if theirs is not None and ours is None:
+        turn = pair.to_keras or (lambda inputs: inputs)
+        return theirs, lambda epoch: turn(theirs(epoch))
+    return theirs, ours
 
 
 def check_pair(pair: Pair) -> None:
@@ -182,6 +255,8 @@ def check_pair(pair: Pair) -> None:
     if not any(id(weight) in owned for weight in given):
         raise PairError("expected torch_optimizer over torch_module's parameters, received one over other tensors")
     examples = count_examples(pair.data)
+    if pair.keras_inputs_by_epoch is not None and pair.inputs_by_epoch is None:
+        raise PairError("expected keras_inputs_by_epoch together with inputs_by_epoch, received it alone")
     if pair.keras_data is not None and count_examples(pair.keras_data) != examples:
         raise PairError(f"expected {examples} examples in keras_data, received {count_examples(pair.keras_data)}")
     check_devices(pair)

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from birdplane_keras.parity.adapters.pair import take
 from birdplane_keras.parity.adapters.torch_run import DROPOUTS
 from birdplane_keras.parity.checks import Check
 from birdplane_keras.parity.ladder import exact_check
@@ -39,8 +38,8 @@ def compare_structure(bench: Any) -> Check:
     run.rewrites = []
     with torch.no_grad(), noted:
         run.forward(rows)
-    theirs = {name: value.shape for name, value in bench.reference().predict(take(bench.pair.data[0], rows)).items()}
-    ours = {name: value.shape for name, value in bench.keras.predict(take(bench.keras.data[0], rows)).items()}
+    theirs = {name: value.shape for name, value in bench.reference().predict(run.examples.take(rows)[0]).items()}
+    ours = {name: value.shape for name, value in bench.keras.predict(bench.keras.examples.take(rows)[0]).items()}
     if list(ours) != list(theirs):
         for side, names, others in (("Keras", ours, theirs), ("PyTorch", theirs, ours)):
             missing = [name for name in others if name not in names]

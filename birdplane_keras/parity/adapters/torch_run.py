@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from birdplane_keras.parity.adapters.matching import Matching
 from birdplane_keras.parity.adapters.nudging import Nudge, RoundOtherwise, lay_out_otherwise, nudge_number
-from birdplane_keras.parity.adapters.pair import Pair, named_leaves, take, validation_inputs
+from birdplane_keras.parity.adapters.pair import Pair, named_leaves, reference_examples, validation_inputs
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 Rewrite = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Call]
@@ -78,6 +78,7 @@ class TorchRun:
         relaid: bool = False,
     ) -> None:
         self.pair, self.matching, self.dtype, self._relaid = pair, matching, dtype, relaid
+        self.examples = reference_examples(pair)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a copied scheduler's remarks on its copied optimizer
             self.module, self.optimizer, self.scheduler, self.loss = copy.deepcopy(
@@ -137,7 +138,7 @@ class TorchRun:
         with self.patched():
             outputs = self.forward(rows)
         with Rewriting(self.loss_rewrites):
-            loss = self.loss(outputs, self.tensors(take(self.pair.data[1], rows), targets=True))
+            loss = self.loss(outputs, self.tensors(self.examples.take(rows)[1], targets=True))
         loss.backward()
         if on_gradients is not None:
             on_gradients(outputs)
@@ -156,7 +157,7 @@ class TorchRun:
 
     def forward(self, rows: np.ndarray) -> Any:
         """Returns the outputs for some rows of the data."""
-        return self.call(take(self.pair.data[0], rows))
+        return self.call(self.examples.take(rows)[0])
 
     def call(self, inputs: Any) -> Any:
         """Returns the outputs for inputs in the reference's layout."""

@@ -8,15 +8,19 @@ from birdplane_keras.parity.checks import Check
 from birdplane_keras.parity.diagnosis.finding import Finding, finding, near, not_a_number
 from birdplane_keras.parity.records import Tensors
 
+IN_EPOCH = " in epoch "  # in the name of inputs as an epoch's augmentation shows them
+
 
 def in_data(check: Check, keras: Tensors, torch: Tensors) -> Iterator[Finding]:
-    """`data`: labels exchanged, channels reversed, normalisation left out, made twice, or with other constants."""
+    """`data`: labels exchanged, channels reversed, normalisation left out, made twice or otherwise, augmentation."""
     for name, theirs in torch.items():
         ours = keras.get(name)
         if ours is None or ours.shape != theirs.shape or np.array_equal(ours, theirs):
             continue
         if not np.isfinite(ours).all():
             yield not_a_number("data", name, ours)
+        elif IN_EPOCH in name:
+            yield in_augmentation(name, keras, torch)
         elif name.startswith("targets"):
             yield from in_labels(name, ours, theirs)
         elif ours.ndim > 2 and near(ours, theirs[..., ::-1]):
@@ -29,6 +33,25 @@ def in_data(check: Check, keras: Tensors, torch: Tensors) -> Iterator[Finding]:
             )
         else:
             yield from in_normalisation(name, ours, theirs)
+
+
+def in_augmentation(name: str, keras: Tensors, torch: Tensors) -> Finding:
+    """Inputs that agree as they are, and not as an epoch shows them: other draws, or those of another epoch."""
+    ours, theirs = keras[name], torch[name]
+    differing = int((ours != theirs).reshape(len(ours), -1).any(axis=1).sum())
+    told = f"{differing} of {len(ours)} examples differ in {name}, and without the augmentation none does"
+    before = name.partition(IN_EPOCH)[0] + IN_EPOCH
+    for other, value in torch.items():
+        if other.startswith(before) and other != name and near(ours, value):
+            told += f"; the port's {name} are the reference's {other}"
+            break
+    return finding(
+        "augmentation",
+        "data",
+        "the port's pipeline changes the inputs otherwise than the reference's does",
+        told,
+        "draw the changes on both sides from (seed, epoch) by one formula: numpy.random.default_rng([seed, epoch])",
+    )
 
 
 def in_labels(name: str, ours: np.ndarray, theirs: np.ndarray) -> Iterator[Finding]:
