@@ -110,6 +110,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for report.json and pictures (default: runs/PRESET, or runs/PRESET-3-epochs and the like)",
     )
+    parser.add_argument("--list", action="store_true", help="describe the presets, with what to expect of each")
     parser.add_argument("--pair", metavar="MODULE:FUNCTION", help="judge the pair that this function makes instead")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of --pair (default: 200)")
     parser.add_argument(
@@ -163,6 +164,11 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 def compare_command(arguments: argparse.Namespace) -> int:
     """`birdplane compare` and `scripts/compare.py`."""
+    if arguments.list:
+        from birdplane_keras.reporting.presets import load_expected, render_list
+
+        print(render_list(PRESETS, load_expected()))
+        return 0
     if arguments.verify is not None:
         from birdplane_keras.pairs import verify_command
 
@@ -206,7 +212,7 @@ def preset_command(arguments: argparse.Namespace) -> tuple[int, dict[str, Any]]:
             synthetic=arguments.synthetic,
         )
         report = build_report(comparison, recipe, engine=arguments.engine, source=source, device=arguments.device)
-        written = save_report(out, report)
+        written = save_report(out, report, comparison.runs)
     except OSError as error:
         place = error.filename or out
         raise RequestError(

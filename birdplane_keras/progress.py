@@ -1,6 +1,6 @@
 """Progress bars on stderr: shown in a terminal, silent anywhere else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -9,7 +9,10 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
+    TaskProgressColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -41,6 +44,50 @@ def epoch_bar(title: str, epochs: int) -> Iterator[OnEpoch]:
             progress.update(task, completed=epoch + 1, state=state)
 
         yield on_epoch
+
+
+class JobsBar:
+    """The bar of several jobs that run side by side; where there is no terminal, a line for each that is done."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+        self._running: list[str] = []
+
+    def started(self, name: str) -> None:
+        """Shows that a job runs."""
+        self._running.append(name)
+        self._show()
+
+    def done(self, amount: float, names: Sequence[str]) -> None:
+        """Moves the bar on, and shows that jobs run no more."""
+        self._running = [name for name in self._running if name not in names]
+        self._progress.advance(self._task, amount)
+        self._show()
+        if self._progress.disable and names:
+            self._progress.console.print(f"done: {'; '.join(names)}", highlight=False)
+
+    def _show(self) -> None:
+        self._progress.update(self._task, state="; ".join(self._running))
+
+
+@contextmanager
+def jobs_bar(total: float) -> Iterator[JobsBar]:
+    """Shows which jobs run, how much of the whole is done, and the time that has passed and that is left.
+
+    Args:
+        total: The sum of the amounts that the jobs will tell.
+    """
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield JobsBar(progress, progress.add_task("", total=total, state=""))
 
 
 class DownloadBar:

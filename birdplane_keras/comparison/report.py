@@ -1,6 +1,7 @@
 """From a comparison to `report.json` and the pictures beside it."""
 
 import dataclasses
+import io
 import platform
 import statistics
 from collections.abc import Mapping
@@ -13,12 +14,14 @@ import torch
 
 from birdplane_keras.comparison.run import Comparison
 from birdplane_keras.evaluation import evaluate_logits
-from birdplane_keras.parity.certificate import check_entries, sha256_of, write_json
+from birdplane_keras.parity.certificate import check_entries, sha256_of, write_atomically, write_json
 from birdplane_keras.parity.noise import largest_of_all
-from birdplane_keras.parity.records import TrainingRun
+from birdplane_keras.parity.records import Tensors, TrainingRun
 from birdplane_keras.parity.tolerances import TOLERANCES
 from birdplane_keras.recipe import Recipe
 from birdplane_keras.reporting import figures
+
+WEIGHTS_FILE = "weights.npz"
 
 
 def describe_environment(device: str) -> dict[str, Any]:
@@ -110,11 +113,24 @@ def describe_distances(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def save_report(folder: Path, report: Mapping[str, Any]) -> list[Path]:
-    """Writes the pictures, then `report.json`, each at once or not at all; returns the paths, the report last.
+def save_report(folder: Path, report: Mapping[str, Any], runs: Mapping[str, TrainingRun]) -> list[Path]:
+    """Writes the pictures, the trained weights and `report.json`, each at once or not at all; returns the paths.
 
-    Pictures of an earlier comparison that this one does not have are removed.
+    What an earlier comparison left and this one does not have is removed.
     """
     written = figures.save_figures(folder, report)
+    if runs:
+        save_weights(folder / WEIGHTS_FILE, {side: run.weights for side, run in runs.items()})
+        written.append(folder / WEIGHTS_FILE)
+    else:
+        (folder / WEIGHTS_FILE).unlink(missing_ok=True)
     write_json(folder / "report.json", report)
     return [*written, folder / "report.json"]
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensors]) -> None:
+    """Writes both sides' trained tensors as `side/name`, in the reference's names and layout."""
+    file = io.BytesIO()
+    flat: dict[str, Any] = {f"{side}/{name}": value for side, named in weights.items() for name, value in named.items()}
+    np.savez(file, **flat)
+    write_atomically(path, file.getvalue())

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from birdplane_keras.published import describe_published
+
 BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
 SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
 FAULTS_MARKS = "<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->"
 COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
-PUBLISHED = {"narrow": "0.8225 article, 0.8210 book", "wide": "0.8125 article, 0.8010 book"}  # validation accuracy
 
 
 def render_results(reports: Sequence[Mapping[str, Any]], date: str) -> str:
@@ -29,7 +30,7 @@ def render_results(reports: Sequence[Mapping[str, Any]], date: str) -> str:
                 f"{entry['parameter_count']:,}",
                 f"{entry['train_accuracy']:.4f}",
                 f"{entry['validation_accuracy']:.4f}",
-                PUBLISHED.get(report["preset"], ""),
+                describe_published(report["preset"]),
                 str(report["churn"]),
                 f"**{report['verdict']}**",
             ]

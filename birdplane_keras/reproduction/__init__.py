@@ -1,0 +1,1 @@
+"""Every preset trained on both sides, and the table of what came out: the code behind `scripts/reproduce.py`."""
