@@ -35,12 +35,15 @@ class OneLineParser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs `birdplane`; returns the exit status."""
+    from birdplane_keras.commands import COMMANDS  # they are built from what this file declares
+
     parser = OneLineParser(prog="birdplane", description="Airplane or bird: a Keras 3 port held against PyTorch.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, add_arguments, help_line in (
         ("data", add_data_arguments, "find or fetch the images, and say what was found"),
         ("train", add_train_arguments, "train the Keras model alone"),
         ("compare", add_compare_arguments, "train both sides and compare them rung by rung"),
+        *COMMANDS,
     ):
         add_arguments(commands.add_parser(name, help=help_line, description=help_line.capitalize() + "."))
     return run(parser, argv)
@@ -86,6 +89,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what to train and on what."""
     parser.add_argument("--preset", default="narrow", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
+    add_run_arguments(parser)
+    parser.set_defaults(command=train_command)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what may be another in a run of a preset, and on what it is trained."""
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the training images (default: the preset's)"
     )
@@ -98,7 +107,6 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", metavar="D", help="as PyTorch names it (default: cpu)")
     add_data_arguments(parser)
-    parser.set_defaults(command=train_command)
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:

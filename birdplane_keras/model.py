@@ -7,7 +7,6 @@ from keras import layers
 from birdplane_keras.recipe import Recipe
 
 CHANNELS, SIZE = 3, 32
-PIXELS = CHANNELS * SIZE * SIZE
 CLASSES = 2
 
 
@@ -31,15 +30,17 @@ class LinearUniform(keras.initializers.RandomUniform):
         return {"fan_in": self.fan_in, "seed": super().get_config()["seed"]}
 
 
-def build_model(recipe: Recipe) -> keras.Sequential:
+def build_model(recipe: Recipe, size: int = SIZE) -> keras.Sequential:
     """Builds the stack of *Deep Learning with PyTorch*, section 7.2, or the convolutions of 8.2, in stock Keras layers.
 
     Args:
         recipe: Gives the layers, the head and the seed of the initial weights, which are drawn from PyTorch's own
             default distribution (`LinearUniform`). A log-softmax is in the loss: see `training.build_loss`.
+        size: Height and width of an image, in pixels.
 
     Returns:
-        A model from (N, 3072) float32 pixels to (N, 2) float32 logits or, with the head `softmax`, probabilities.
+        A model from (N, 3 x size x size) float32 pixels to (N, 2) float32 logits; with the head `softmax`,
+        probabilities.
     """
     weighted = len(recipe.convolutions) + len(recipe.hidden_layers) + 1
     seeds = iter(np.random.SeedSequence(recipe.seed).generate_state(2 * weighted).tolist())
@@ -50,10 +51,10 @@ def build_model(recipe: Recipe) -> keras.Sequential:
             "bias_initializer": LinearUniform(fan_in, next(seeds)),
         }
 
-    model = keras.Sequential([layers.Input((PIXELS,))])
-    inputs = PIXELS
+    inputs = CHANNELS * size * size
+    model = keras.Sequential([layers.Input((inputs,))])
     if recipe.convolutions:
-        channels, size = CHANNELS, SIZE
+        channels = CHANNELS
         # Channels first, as the pixels lie and as PyTorch computes; channels last would be transposed at every layer.
         model.add(layers.Reshape((channels, size, size)))
         for filters in recipe.convolutions:

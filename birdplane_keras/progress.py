@@ -46,6 +46,16 @@ def epoch_bar(title: str, epochs: int) -> Iterator[OnEpoch]:
         yield on_epoch
 
 
+@contextmanager
+def steps_bar(title: str, steps: int) -> Iterator[Callable[[], None]]:
+    """Shows how much of some work is done; yields what is to be called after each step."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=steps)
+        yield lambda: progress.advance(task)
+
+
 class JobsBar:
     """The bar of several jobs that run side by side; where there is no terminal, a line for each that is done."""
 

@@ -126,14 +126,12 @@ def build_train_batches(train_data: Arrays | Tensors, recipe: Recipe) -> EpochBa
     )
 
 
-def predict_logits(
-    model: keras.Sequential, x: np.ndarray | torch.Tensor, *, batch_size: int, engine: str = "stock"
-) -> np.ndarray:
-    """Scores every row of `x` (N, 3072): logits (N, 2) float32, in its order."""
+def attached_logits_model(model: keras.Sequential, engine: str) -> keras.Sequential:
+    """Returns the model up to its logits, on the engine: `model` itself where it has no closing softmax."""
     logits = logits_model(model)
-    if logits is not model and engine != "stock":
+    if engine != "stock" and not torch_plugin.is_attached(logits):
         torch_plugin.attach(logits, engine, strict=True)
-    return logits.predict(x, batch_size=batch_size, verbose=0)
+    return logits
 
 
 def train(
@@ -180,9 +178,9 @@ def train(
             callbacks=callbacks,
             verbose=0,
         ).history
+        logits = attached_logits_model(model, engine)
         train_logits, validation_logits = (
-            predict_logits(model, x, batch_size=recipe.batch_size, engine=engine)
-            for x, _ in (train_tensors, validation_tensors)
+            logits.predict(x, batch_size=recipe.batch_size, verbose=0) for x, _ in (train_tensors, validation_tensors)
         )
     return TrainingRun(
         weights={weight.path: keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights},

@@ -46,6 +46,17 @@ def reference_data(data_dir: Path):
     return load_reference_data(data_dir)
 
 
+@pytest.fixture
+def loaded_once(monkeypatch: pytest.MonkeyPatch, data_dir: Path, images, reference_data) -> None:
+    """Both programs take the images that the session has loaded already; the batches are still verified."""
+    import birdplane_keras.data
+    import torch_reference.data
+
+    monkeypatch.setenv("BIRDPLANE_DATA", str(data_dir))
+    monkeypatch.setattr(birdplane_keras.data, "load_data", lambda *_, **__: images)
+    monkeypatch.setattr(torch_reference.data, "load_data", lambda *_, **__: reference_data)
+
+
 @pytest.fixture(scope="session")
 def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder with the generated stand-in."""

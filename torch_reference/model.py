@@ -6,26 +6,26 @@ from torch import nn
 from torch_reference.recipe import Recipe
 
 CHANNELS, SIZE = 3, 32
-PIXELS = CHANNELS * SIZE * SIZE
 CLASSES = 2
 HEADS = {"log_softmax": nn.LogSoftmax, "softmax": nn.Softmax}  # after the last Linear; none for logits
 
 
-def build_model(recipe: Recipe) -> nn.Sequential:
+def build_model(recipe: Recipe, size: int = SIZE) -> nn.Sequential:
     """Builds the Linear/Tanh stack of *Deep Learning with PyTorch*, section 7.2, or the convolutions of section 8.2.
 
     Args:
         recipe: Gives the layers, the head, and the seed of the initial weights, which are PyTorch's own defaults:
             uniform within ±1/sqrt(fan_in), for weights and biases alike.
+        size: Height and width of an image, in pixels.
 
     Returns:
-        A model from (N, 3072) float32 pixels to (N, 2) float32 log-probabilities, probabilities or logits.
+        A model from (N, 3 x size x size) float32 pixels to (N, 2) float32 log-probabilities, probabilities or logits.
     """
     torch.manual_seed(recipe.seed)
     layers: list[nn.Module] = []
-    inputs = PIXELS
+    inputs = CHANNELS * size * size
     if recipe.convolutions:
-        channels, size = CHANNELS, SIZE
+        channels = CHANNELS
         layers.append(nn.Unflatten(1, (channels, size, size)))
         for filters in recipe.convolutions:
             layers += [nn.Conv2d(channels, filters, kernel_size=3, padding=1), nn.Tanh(), nn.MaxPool2d(2)]

@@ -57,6 +57,7 @@ def build_report(comparison: Comparison, recipe: Recipe, *, engine: str, source:
         "churn": comparison.churn,
         "first_failure": describe_failure(comparison),
         "diagnosis": [dataclasses.asdict(finding) for finding in comparison.diagnosis],
+        "notes": comparison.notes,
         "checks": check_entries(comparison.checks),
         "time_ratio": time_ratio(comparison),
         "weight_distances": describe_distances(comparison),

@@ -19,7 +19,7 @@ import birdplane_keras.training
 import torch_reference.data
 import torch_reference.model
 import torch_reference.training
-from birdplane_keras.data.inputs import normalize
+from birdplane_keras.data.inputs import SHAPE, normalize, shift_pixels
 from birdplane_keras.parity.adapters.matching import match_layers
 from birdplane_keras.parity.adapters.torch_run import to_numpy
 from birdplane_keras.parity.adapters.transfer import TransferError, torch_to_keras
@@ -29,6 +29,7 @@ from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
 
 # Called after each epoch as on_epoch_end(epoch, weights, metrics).
 OnEpochEnd = Callable[[int, Tensors, dict[str, float]], None]
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 class TorchSide:
@@ -91,9 +92,7 @@ class TorchSide:
 
     def train(self, on_epoch_end: OnEpochEnd, start: Mapping[str, np.ndarray] | None = None) -> TrainingRun:
         """The whole run, from its own initial weights or from others."""
-        model = self.build()
-        if start is not None:
-            model.load_state_dict({name: torch.from_numpy(array) for name, array in start.items()})
+        model = self.trained(start)
         return torch_reference.training.train(
             self._recipe,
             self._train,
@@ -106,6 +105,35 @@ class TorchSide:
     def build(self) -> torch.nn.Sequential:
         """A new model, from its own seed."""
         return torch_reference.model.build_model(self._recipe)
+
+    def trained(self, weights: Tensors | None) -> torch.nn.Sequential:
+        """A model with given weights, or as it is built."""
+        model = self.build()
+        if weights is not None:
+            model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        return model.to(self.device)
+
+    def predictor(self, weights: Tensors | None) -> Predict:
+        """From normalised pixels (N, 3072) to logits (N, 2), by a model with given weights, or as it is built."""
+        logits = torch_reference.model.logits_model(self.trained(weights))
+
+        def predict(x: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                return to_numpy(logits(torch.from_numpy(x).to(self.device)))
+
+        return predict
+
+    def answer(self, logits: np.ndarray, label: int) -> tuple[np.ndarray, float]:
+        """Probabilities (2,) and the loss of the recipe, from the logits (2,) of one image and its class."""
+        row = torch.from_numpy(logits)[None]
+        head = torch_reference.model.closing_head(self.build())
+        loss = torch_reference.training.LOSSES[self._recipe.loss]()(head(row), torch.tensor([label]))
+        return torch.softmax(row, dim=1)[0].numpy(), float(loss)
+
+    def shifted(self, x: np.ndarray, down: int, right: int) -> np.ndarray:
+        """Normalised pixels (N, 3072) of images moved by so many pixels."""
+        images = torch.from_numpy(x).view(-1, *SHAPE)
+        return torch_reference.data.shift_images(images, down, right).reshape(len(x), -1).numpy()
 
 
 def named_weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -186,6 +214,34 @@ class KerasSide:
             on_epoch_end=lambda epoch, trained, metrics: on_epoch_end(epoch, self._named_weights(trained), metrics),
         )
         return dataclasses.replace(run, weights=self._renamed(run.weights, model))
+
+    def predictor(self, weights: Tensors | None) -> Predict:
+        """From normalised pixels (N, 3072) to logits (N, 2), by a model with given weights, or as it starts."""
+        with keras.device(self.device):
+            model = self._build()
+            if weights is not None:
+                matches = match_layers(model, self._reference)
+                for match in matches.tensors:
+                    matches.variables[match.name].assign(match.to_keras(weights[match.name]))
+        logits = birdplane_keras.training.attached_logits_model(model, self._engine)
+
+        def predict(x: np.ndarray) -> np.ndarray:
+            with keras.device(self.device):
+                return np.asarray(logits.predict_on_batch(x))
+
+        return predict
+
+    def answer(self, logits: np.ndarray, label: int) -> tuple[np.ndarray, float]:
+        """Probabilities (2,) and the loss of the recipe, from the logits (2,) of one image and its class."""
+        probabilities = keras.ops.softmax(logits[None])
+        outputs = probabilities if self._recipe.head == "softmax" else logits[None]
+        loss = birdplane_keras.training.build_loss(self._recipe)(np.array([label]), outputs)
+        return keras.ops.convert_to_numpy(probabilities)[0], float(loss)
+
+    def shifted(self, x: np.ndarray, down: int, right: int) -> np.ndarray:
+        """Normalised pixels (N, 3072) of images moved by so many pixels."""
+        shifts = torch.tensor([[down, right]]).expand(len(x), -1)
+        return shift_pixels(torch.from_numpy(x), shifts).numpy()
 
     def _build(self) -> keras.Model:
         model = birdplane_keras.model.build_model(self._recipe)

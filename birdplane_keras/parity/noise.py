@@ -26,6 +26,20 @@ def nudge_one_ulp(weights: Tensors) -> tuple[dict[str, np.ndarray], str]:
     return nudged, f"{name}{[int(i) for i in index]} from {before!s} to {after!s}"
 
 
+def nudge_all(weights: Tensors, seed: int) -> tuple[dict[str, np.ndarray], str]:
+    """Moves every weight to a next float32, up or down at random.
+
+    Returns:
+        a copy of the weights with these changes, and what was changed, in words.
+    """
+    rng = np.random.default_rng(seed)
+    nudged = {
+        name: np.nextafter(value, np.where(rng.random(value.shape) < 0.5, -np.inf, np.inf), dtype=value.dtype)
+        for name, value in weights.items()
+    }
+    return nudged, f"every weight by one ULP at random (draw {seed})"
+
+
 def measure_noise(side: Probe, draws: Iterable[Reading], before: Noise | None = None) -> Noise:
     """Measures how far a side's first steps are from the same steps rounded otherwise.
 
@@ -75,7 +89,7 @@ def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseEnvelope:
-    """How far the reference drifts from a copy of itself with one weight moved by one ULP.
+    """How far the reference drifts from copies of itself with weights moved by one ULP.
 
     Args:
         nudge: What was moved, in words.
@@ -92,6 +106,20 @@ class NoiseEnvelope:
     weights: Sequence[Mapping[str, float]]
     image_differences: np.ndarray
     churn: int
+
+    def widened(self, other: "NoiseEnvelope") -> "NoiseEnvelope":
+        """Returns the envelope of the copies of both: nowhere less than either."""
+        return NoiseEnvelope(
+            nudge=f"{self.nudge}; {other.nudge}",
+            step_losses=np.maximum(self.step_losses, other.step_losses),
+            epochs=self.epochs,
+            weights=[
+                {name: max(mine[name], yours[name]) for name in mine}
+                for mine, yours in zip(self.weights, other.weights, strict=True)
+            ],
+            image_differences=np.maximum(self.image_differences, other.image_differences),
+            churn=max(self.churn, other.churn),
+        )
 
     def largest_weight_difference(self) -> dict[str, float]:
         """Returns name -> the largest difference met in that tensor after any epoch."""

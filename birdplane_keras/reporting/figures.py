@@ -32,22 +32,32 @@ def save_figures(folder: Path, report: Mapping[str, Any]) -> list[Path]:
         if not trained:
             path.unlink(missing_ok=True)
             continue
-        picture = io.BytesIO()
-        render(report).savefig(picture, format="png", dpi=DOTS_PER_INCH)
-        write_atomically(path, picture.getvalue())
+        save_figure(path, render(report))
         written.append(path)
     return written
 
 
-def build_figure(report: Mapping[str, Any], columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:
-    """Returns a figure titled with what was compared, and its axes in a row."""
+def new_figure(title: str, size: tuple[float, float], *, synthetic: bool) -> "Figure":
+    """Returns an empty figure with its title, which says so where the images are not CIFAR-10."""
     from matplotlib.figure import Figure  # no pyplot: no window system, no state
 
     figure = Figure(figsize=size, layout="constrained")
-    label = "" if report["data"] == "cifar-10" else "SYNTHETIC DATA, not CIFAR-10 · "
-    what = f"{report['preset']} · engine {report['engine']} · seed {report['seed']} · {report['verdict']}"
-    figure.suptitle(label + what, fontsize=11)
+    figure.suptitle(("SYNTHETIC DATA, not CIFAR-10 · " if synthetic else "") + title, fontsize=11)
+    return figure
+
+
+def build_figure(report: Mapping[str, Any], columns: int, size: tuple[float, float]) -> tuple["Figure", np.ndarray]:
+    """Returns a figure titled with what was compared, and its axes in a row."""
+    title = f"{report['preset']} · engine {report['engine']} · seed {report['seed']} · {report['verdict']}"
+    figure = new_figure(title, size, synthetic=report["data"] != "cifar-10")
     return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def save_figure(path: Path, figure: "Figure") -> None:
+    """Writes a picture at once or not at all."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DOTS_PER_INCH)
+    write_atomically(path, picture.getvalue())
 
 
 def render_curves(report: Mapping[str, Any]) -> "Figure":

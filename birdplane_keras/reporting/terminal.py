@@ -30,6 +30,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         console.print(render_confusion_matrices(report))
         console.print(render_classification_reports(report))
     console.print(render_verdict(report))
+    for note in report.get("notes", ()):
+        console.print(f"Note: {note}.", markup=False)
 
 
 def print_pair(content: Mapping[str, Any], console: Console) -> None:
