@@ -10,7 +10,8 @@ import torch
 import birdplane_keras.training
 from birdplane_keras import cli
 from birdplane_keras.comparison import run
-from birdplane_keras.data.batches import EpochBatches
+from birdplane_keras.data import batches
+from birdplane_keras.data.inputs import epoch_shifts
 from birdplane_keras.parity.noise import NoiseEnvelope
 from birdplane_keras.recipe import PRESETS, Recipe
 from birdplane_keras.reporting.presets import describe_network, describe_training, render_list
@@ -62,31 +63,23 @@ def test_an_entry_on_one_side_only_is_the_first_rung_that_breaks(tmp_path, monke
     assert (report["first_failure"]["rung"], report["first_failure"]["field"]) == ("recipe", "largest_shift")
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        pytest.param(lambda batches: setattr(batches, "seed", 1), "10000 examples", marks=slow),
-        (lambda batches: setattr(batches, "largest_shift", 0), "examples differ in x_train in epoch 0"),
-    ],
-)
-def test_another_augmentation_is_seen_before_training_and_named(tmp_path, monkeypatch, change, told):
-    set_epoch = EpochBatches.set_epoch
+def draw_other_shifts(monkeypatch):
+    monkeypatch.setattr(batches, "epoch_shifts", lambda size, *, seed, **other: epoch_shifts(size, seed=1, **other))
 
-    def set_epoch_changed(self, epoch):
-        order = self.order if hasattr(self, "order") else None
-        if self.largest_shift:
-            change(self)
-        set_epoch(self, epoch)
-        if order is not None:
-            self.seed = 0
 
-    monkeypatch.setattr(EpochBatches, "set_epoch", set_epoch_changed)
+def leave_the_images_where_they_are(monkeypatch):
+    monkeypatch.setattr(batches, "shift_pixels", lambda x, shifts: x)
+
+
+@pytest.mark.parametrize("sabotage", [pytest.param(draw_other_shifts, marks=slow), leave_the_images_where_they_are])
+def test_another_augmentation_is_seen_before_training_and_named(tmp_path, monkeypatch, sabotage):
+    sabotage(monkeypatch)
     status, report = compare(tmp_path, "--preset", "shifted")
     assert status == 1
     assert report["first_failure"]["rung"] == "data"
     assert report["first_failure"]["tensor"] == "x_train in epoch 0"
     assert report["diagnosis"][0]["cause"] == "augmentation"
-    assert "differ in x_train in epoch 0" in report["diagnosis"][0]["evidence"]
+    assert "examples differ in x_train in epoch 0, and without" in report["diagnosis"][0]["evidence"]
 
 
 def few_steps(preset, reference_data, **changes):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from birdplane_keras.parity.tolerances import RUNGS
+from birdplane_keras.published import PUBLISHED, describe_published
 from birdplane_keras.recipe import PRESETS
 from birdplane_keras.reporting.markdown import BEGIN, COLUMNS, END, render_results, replace_results
 from birdplane_keras.reporting.terminal import SENTENCES
@@ -68,11 +69,21 @@ def test_the_readme_lists_the_rungs_presets_and_verdicts():
     assert all(f"`{name}`" in README for name in [*PRESETS, *SENTENCES])
 
 
+def test_the_first_table_of_the_readme_is_the_articles_reproduced():
+    assert README.index("<!-- reproduction: begin") < README.index("```bash") < README.index(BEGIN)
+
+
+def test_what_was_published_is_of_presets_that_exist():
+    assert set(PUBLISHED) <= set(PRESETS)
+    assert describe_published("narrow") == "0.8225 article, 0.8210 book"
+    assert describe_published("small") == ""
+
+
 def test_the_results_table_was_written_by_the_command():
     table = README.partition(BEGIN)[2].partition(END)[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert f"| {' | '.join(COLUMNS)} |" in table
-    assert len(rows) == 4 * len(PRESETS)  # two engines, two sides
+    assert len(rows) == 2 * 2 * 2  # narrow and wide, two engines, two sides
     assert all(row.count("|") == len(COLUMNS) + 1 for row in rows)
     assert re.search(r"Measured \d{4}-\d\d-\d\d: 100 epochs, seed 0", table)
 

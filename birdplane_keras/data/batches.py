@@ -37,11 +37,12 @@ class EpochBatches(keras.utils.PyDataset):
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order and the shifts of the next pass."""
         size = len(self.x)
-        self.order: Rows = batch_order(size, seed=self.seed, epoch=epoch) if self.reorder else np.arange(size)
+        self.order: Any = batch_order(size, seed=self.seed, epoch=epoch) if self.reorder else np.arange(size)
         if isinstance(self.x, torch.Tensor):
             self.order = torch.from_numpy(self.order).to(self.x.device)
+        if self.largest_shift:
             shifts = epoch_shifts(size, seed=self.seed, epoch=epoch, largest=self.largest_shift)
-            self.shifts = torch.from_numpy(shifts).to(self.x.device)
+            self.shifts = torch.from_numpy(shifts).to(self.order.device)
 
     def follow_epochs(self) -> keras.callbacks.Callback:
         """Returns the callback that chooses order and shifts at the beginning of every epoch of `fit`."""
