@@ -101,11 +101,12 @@ def test_exact_ends_in_the_originals_bits(tmp_path, data_dir, preset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["narrow", "wide"])
-def test_fused_differs_from_the_original_by_rounding(tmp_path, data_dir, preset):
-    report = finish(start(tmp_path, data_dir, "--preset", preset, "--engine", "fused"), tmp_path)
+@pytest.mark.parametrize(("preset", "epochs"), [("narrow", 20), ("wide", 100)])  # chaos shows in `wide`, and late
+def test_fused_differs_from_the_original_by_rounding(tmp_path, data_dir, preset, epochs):
+    flags = ["--preset", preset, "--engine", "fused", "--epochs", str(epochs)]
+    report = finish(start(tmp_path, data_dir, *flags), tmp_path)
     check_contract(report)
-    assert (report["epochs"], report["engine"], report["verdict"]) == (100, "fused", "rounding-only")
+    assert (report["epochs"], report["engine"], report["verdict"]) == (epochs, "fused", "rounding-only")
     exact = report["torch"]["validation_accuracy"]  # the exact engine ends in its bits
     assert report["keras"]["validation_accuracy"] == pytest.approx(exact, abs=0.01)
     if preset == "narrow":

@@ -102,7 +102,8 @@ def describe_bytes(count: int) -> str:
 def render_shifts(measured: Mapping[str, Any], side: str, preset: str, every: int) -> Table:
     """Returns the accuracies of a side, at every so many pixels: rows down, columns to the right."""
     shown = [index for index, shift in enumerate(measured["shifts"]) if shift % every == 0]
-    table = Table(title=f"{preset}, {SIDES[side]}: validation accuracy of images moved down (rows) and right (columns)")
+    title = f"{preset}, {SIDES[side]}: validation accuracy of images moved down (rows) and right (columns)"
+    table = Table(title=title, caption="pixels; what comes in at an edge is its mirror image (reflection)")
     table.add_column("")
     for index in shown:
         table.add_column(f"{measured['shifts'][index]:+d}", justify="right")
