@@ -15,7 +15,7 @@ from birdplane_keras.recipe import PRESETS
 from birdplane_keras.reporting.presets import load_expected, render_list
 from birdplane_keras.reporting.reproduction import REPRODUCTION_MARKS, describe_range, render_reproduction
 from birdplane_keras.reproduction import cli
-from birdplane_keras.reproduction.jobs import Job, plan_jobs
+from birdplane_keras.reproduction.jobs import OVER_SEEDS, Job, plan_jobs
 from birdplane_keras.reproduction.run import run_jobs
 
 ROOT = Path(__file__).parent.parent
@@ -23,11 +23,12 @@ README = (ROOT / "README.md").read_text()
 NEAR = 0.025  # to what was published, from one seed of theirs
 
 
-def test_every_preset_is_compared_and_the_articles_are_trained_from_more_seeds(tmp_path):
+def test_every_preset_is_compared_and_some_are_trained_from_more_seeds(tmp_path):
     jobs = plan_jobs(list(PRESETS), tmp_path, epochs=None, seeds=(1, 2))
     assert {job.name for job in jobs if job.compares} == set(PRESETS)
     others = {(job.recipe.name, job.recipe.seed) for job in jobs if not job.compares}
-    assert others == {(name, seed) for name in ("narrow", "wide") for seed in (1, 2)}
+    assert others == {(name, seed) for name in OVER_SEEDS for seed in (1, 2)}
+    assert {name for name, numbers in PUBLISHED.items() if "article" in numbers} <= set(OVER_SEEDS)
     assert len({job.folder for job in jobs}) == len(jobs)
     with pytest.raises(RequestError, match="expected a preset among"):
         plan_jobs(["huge"], tmp_path, epochs=None, seeds=())
@@ -37,10 +38,13 @@ PRETEND = """
 import json, sys, pathlib
 folder = pathlib.Path(sys.argv[1])
 folder.joinpath("runs").open("a").write("x")
+environment = dict(device="cpu", python="3", torch="2", keras="3")
 side = dict(parameter_count=1, parameter_counts=[1], train_accuracy=1, validation_accuracy=0.8, weights_sha256="0")
-report = dict(verdict="bit-exact", first_failure=None, epochs=1, churn=0, environment={}, keras=side, torch=side)
+report = dict(verdict=sys.argv[2], first_failure=None, epochs=1, churn=0, environment=environment)
+report |= dict(keras=side, torch=side)
 folder.joinpath("report.json").write_text(json.dumps(report))
 print("Train Accuracy: 0.900000\\nValidate Accuracy: 0.700000")
+sys.exit(sys.argv[2] == "diverged")
 """
 
 
@@ -49,9 +53,22 @@ def pretended(monkeypatch):
     """Each job's process only pretends to train, and notes that it ran."""
 
     def command(self, data_dir, synthetic):
-        return [sys.executable, "-c", PRETEND, str(self.folder)]
+        return [sys.executable, "-c", PRETEND, str(self.folder), "bit-exact"]
 
     monkeypatch.setattr(Job, "command", command)
+
+
+def test_a_preset_that_diverged_is_in_the_table_and_in_the_exit_status(tmp_path, data_dir, monkeypatch, capsys):
+    def command(self, data_dir, synthetic):
+        return [sys.executable, "-c", PRETEND, str(self.folder), "diverged" if self.name == "small" else "bit-exact"]
+
+    monkeypatch.setattr(Job, "command", command)
+    flags = ["--presets", "convolution", "small", "--epochs", "1", "--out", str(tmp_path), "--data-dir", str(data_dir)]
+    assert cli.main(flags) == 1
+    printed = capsys.readouterr()
+    assert re.search(r"`small` .* \*\*diverged\*\*", printed.out)
+    assert re.search(r"`convolution` .* \*\*bit-exact\*\*", printed.out)
+    assert f"diverged: small, see {tmp_path / 'small' / 'report.json'}" in printed.err
 
 
 def times_run(jobs):
@@ -155,7 +172,7 @@ def test_what_was_measured_is_what_the_readme_claims(preset):
     for published in PUBLISHED.get(preset, {}).values():
         for side in ("torch", "keras"):
             assert found[side]["validation_accuracy"] == pytest.approx(published, abs=NEAR)
-    assert len(found["seeds"]) == (5 if "article" in PUBLISHED.get(preset, {}) else 1)
+    assert len(found["seeds"]) == (5 if preset in OVER_SEEDS else 1)
 
 
 def test_the_articles_two_forms_of_one_loss_ended_in_the_same_weights():

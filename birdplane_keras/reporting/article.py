@@ -11,7 +11,7 @@ from birdplane_keras.labels import CLASS_NAMES
 from birdplane_keras.reporting.figures import COLOURS, SIDES, new_figure
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from birdplane_keras.reporting.figures import Figure
 
 BYTES = 4  # of a float32
 PRESET_COLOURS = ("#d95f02", "#1b6ca8", "#3a923a", "#7b3294", "#8c6d31", "#c51b7d", "#4d4d4d", "#17becf")
@@ -124,8 +124,8 @@ def render_translation(
         synthetic: Whether the images are the generated stand-in.
     """
     title = "Validation accuracy of shifted images; what comes in at an edge is its mirror image"
-    figure = new_figure(title, (3.1 * (len(measured) + 1.4), 6), synthetic=synthetic)
-    grid = figure.add_gridspec(len(SIDES), len(measured) + 1, width_ratios=[*(1 for _ in measured), 1.3])
+    figure = new_figure(title, (2.5 * len(measured) + 4.5, 5.8), synthetic=synthetic)
+    grid = figure.add_gridspec(len(SIDES), len(measured) + 1, width_ratios=[*(1 for _ in measured), 1.7])
     values = [np.array(tables[side]) for tables in measured.values() for side in SIDES]
     low, high = min(v.min() for v in values), max(v.max() for v in values)
     axes = []

@@ -11,7 +11,7 @@ from typing import Any
 from birdplane_keras.cli import OneLineParser, add_data_arguments, prepare_folder, run
 from birdplane_keras.errors import RequestError
 from birdplane_keras.recipe import PRESETS
-from birdplane_keras.reproduction.jobs import MORE_SEEDS, Job, plan_jobs
+from birdplane_keras.reproduction.jobs import MORE_SEEDS, OVER_SEEDS, Job, plan_jobs
 
 MOST_WORKERS = 4  # each takes up to 1.6 GB of memory
 DIVERGED = 1
@@ -27,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), metavar="NAME", help="only these (default: all)")
     parser.add_argument("--epochs", type=int, metavar="N", help="in place of each preset's own: a quick look")
-    parser.add_argument("--seeds", type=int, default=1 + len(MORE_SEEDS), metavar="N", help="of the published ones (5)")
+    parser.add_argument(
+        "--seeds", type=int, default=1 + len(MORE_SEEDS), metavar="N", help=f"of {', '.join(OVER_SEEDS)} (5)"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: the cores, at most 4)")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"), metavar="DIR", help="for all results")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table into this document, too")
