@@ -49,7 +49,8 @@ def test_both_languages_name_the_same_functions_commands_and_outputs():
     english, korean = DOCUMENTS.values()
     assert NAME.findall(english) == NAME.findall(korean)
     assert commands(english) == commands(korean)
-    outputs = [re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for text in (english, korean)]
+    fences = re.compile(r"^```(\w*)\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+    outputs = [[block for kind, block in fences.findall(text) if not kind] for text in (english, korean)]
     assert outputs[0] == outputs[1]
     assert len(outputs[0]) >= 8
     assert english.count("\n## ") == korean.count("\n## ")
