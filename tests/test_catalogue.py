@@ -33,7 +33,15 @@ def test_the_catalogue_is_large_enough_and_its_names_are_its_own():
     assert len(NAMED_OTHERWISE) <= (1 - LEAST_NAMED) * len(FAULTS)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def first_of_each_cause():
+    """One fault of each cause, and the others marked as slow."""
+    seen = set()
+    for fault in FAULTS:
+        yield pytest.param(fault, marks=[pytest.mark.slow] if fault.cause in seen else [])
+        seen.add(fault.cause)
+
+
+@pytest.mark.parametrize("fault", first_of_each_cause(), ids=lambda fault: fault.name)
 def test_a_planted_mistake_is_caught_at_its_rung_and_named(fault):
     report = check_parity(fault.make(0))
     failed = [check.name for check in report.checks if not check.passed]
@@ -44,7 +52,7 @@ def test_a_planted_mistake_is_caught_at_its_rung_and_named(fault):
         assert report.diagnosis[0].fix
 
 
-@pytest.mark.parametrize("clean", CLEAN, ids=lambda clean: clean.name)
+@pytest.mark.parametrize("clean", CLEAN[::2], ids=lambda clean: clean.name)
 def test_a_clean_pair_raises_no_alarm(clean):
     report = check_parity(clean.make(0), steps=20)
     assert report.verdict in ("bit-exact", "rounding-only"), str(report)
@@ -53,9 +61,9 @@ def test_a_clean_pair_raises_no_alarm(clean):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("clean", CLEAN, ids=lambda clean: clean.name)
-def test_a_clean_pair_raises_no_alarm_over_four_more_seeds_and_60_steps(clean):
+def test_a_clean_pair_raises_no_alarm_over_four_seeds_and_60_steps(clean):
     """`scripts/faults.py` takes five seeds and 200 steps, and writes down what it found."""
-    for seed in range(1, 5):
+    for seed in (0 if clean not in CLEAN[::2] else 4, 1, 2, 3):
         report = check_parity(clean.make(seed), steps=60, seed=seed)
         assert report.verdict in ("bit-exact", "rounding-only"), str(report)
 

@@ -99,7 +99,7 @@ def test_synthetic_data_is_labelled(synthetic_dir, capsys):
 
 
 def test_train_prints_scikit_learns_report(synthetic_dir, capsys):
-    flags = ["train", "--epochs", "2", "--synthetic", "--data-dir", str(synthetic_dir)]
+    flags = ["train", "--preset", "small", "--epochs", "2", "--synthetic", "--data-dir", str(synthetic_dir)]
     status, printed, _ = outcome(cli.main, flags, capsys)
     assert status == 0
     assert "SYNTHETIC DATA" in printed
@@ -111,8 +111,8 @@ def test_train_prints_scikit_learns_report(synthetic_dir, capsys):
 def test_a_comparison_on_the_stand_in_is_labelled_in_every_output(synthetic_dir, tmp_path, capsys):
     import json
 
-    flags = ["--epochs", "1", "--synthetic", "--data-dir", str(synthetic_dir), "--out", str(tmp_path)]
-    status, printed, _ = outcome(cli.compare, flags, capsys)
+    flags = ["--preset", "small", "--epochs", "1", "--synthetic", "--data-dir", str(synthetic_dir)]
+    status, printed, _ = outcome(cli.compare, [*flags, "--out", str(tmp_path)], capsys)
     assert status == 0
     assert "SYNTHETIC DATA" in printed
     assert json.loads((tmp_path / "report.json").read_text())["data"] == "synthetic"

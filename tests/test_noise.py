@@ -7,7 +7,14 @@ import torch
 from birdplane_keras.parity import ladder
 from birdplane_keras.parity.adapters.nudging import Nudge, RoundOtherwise, lay_out_otherwise
 from birdplane_keras.parity.checks import BLOCK
-from birdplane_keras.parity.noise import largest_difference, measure_noise, nudge_one_ulp, widen_noise
+from birdplane_keras.parity.noise import (
+    NoiseEnvelope,
+    largest_difference,
+    measure_noise,
+    nudge_all,
+    nudge_one_ulp,
+    widen_noise,
+)
 from birdplane_keras.parity.records import Probe
 
 
@@ -18,6 +25,38 @@ def test_the_nudge_moves_one_weight_by_one_ulp():
     assert np.array_equal(nudged["a"], weights["a"])
     assert nudged["b"][0] == np.nextafter(np.float32(-0.9), np.float32(-1))
     assert weights["b"][0] == np.float32(-0.9)  # the original is left alone
+
+
+def test_another_copy_has_every_weight_moved_and_each_draw_moves_them_otherwise():
+    weights = {"a": np.float32([[0.1, -0.2]] * 50), "b": np.float32([-0.9])}
+    nudged, words = nudge_all(weights, 1)
+    other, _ = nudge_all(weights, 2)
+    assert "draw 1" in words
+    for name, value in weights.items():
+        above, below = (np.nextafter(value, np.float32(towards)) for towards in (np.inf, -np.inf))
+        assert nudged[name].dtype == np.float32
+        assert ((nudged[name] == above) | (nudged[name] == below)).all()
+    assert not np.array_equal(nudged["a"], other["a"])
+    assert (nudged["a"] > weights["a"]).any()
+    assert (nudged["a"] < weights["a"]).any()
+
+
+def test_an_envelope_of_two_copies_is_nowhere_less_than_either():
+    def envelope(loss, weight, image, churn):
+        return NoiseEnvelope(
+            nudge=f"{loss}",
+            step_losses=np.array(loss),
+            epochs=[0],
+            weights=[{"a": weight}],
+            image_differences=np.array(image),
+            churn=churn,
+        )
+
+    both = envelope([1.0, 5.0], 0.1, [3.0, 0.0], 2).widened(envelope([2.0, 4.0], 0.3, [1.0, 1.0], 1))
+    assert both.step_losses.tolist() == [2.0, 5.0]
+    assert both.weights == [{"a": 0.3}]
+    assert both.image_differences.tolist() == [3.0, 1.0]
+    assert (both.churn, both.nudge) == (2, "[1.0, 5.0]; [2.0, 4.0]")
 
 
 def probe(values):
