@@ -199,7 +199,14 @@ def load_sides(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> A
     from birdplane_keras.data import default_data_dir
 
     data_dir = arguments.data_dir or default_data_dir()
-    return load_trained(folder, recipe, data_dir=data_dir, engine=arguments.engine, synthetic=arguments.synthetic)
+    return load_trained(
+        folder,
+        recipe,
+        data_dir=data_dir,
+        engine=arguments.engine,
+        device=arguments.device,
+        synthetic=arguments.synthetic,
+    )
 
 
 def write(save: Callable[[], None], path: Path) -> None:

@@ -38,7 +38,7 @@ def run_folder(tmp_path_factory, data_dir):
 @pytest.fixture(scope="module")
 def trained(run_folder, data_dir):
     recipe = build_recipe("small", epochs=1)
-    return load_trained(run_folder, recipe, data_dir=data_dir, engine="exact", synthetic=False)
+    return load_trained(run_folder, recipe, data_dir=data_dir, engine="exact", device="cpu", synthetic=False)
 
 
 def refused(capsys, *flags):

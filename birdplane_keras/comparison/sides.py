@@ -59,9 +59,9 @@ class TorchSide:
 
     def inputs(self, epoch: int) -> np.ndarray:
         """`x_train` (10000, 3072) float32 as an epoch shows them, in file order."""
-        examples = torch_reference.data.build_train_loader(self._train, self._recipe)
-        examples.set_epoch(epoch)
-        return torch.stack([examples.dataset[row][0].reshape(-1) for row in range(len(self._train))]).numpy()
+        loader = torch_reference.data.build_train_loader(self._train, self._recipe)
+        loader.set_epoch(epoch)
+        return torch.stack([loader.dataset[row][0].reshape(-1) for row in range(len(self._train))]).numpy()
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """The row numbers of each batch of an epoch."""
@@ -92,7 +92,7 @@ class TorchSide:
 
     def train(self, on_epoch_end: OnEpochEnd, start: Mapping[str, np.ndarray] | None = None) -> TrainingRun:
         """The whole run, from its own initial weights or from others."""
-        model = self.trained(start)
+        model = self.with_weights(start)
         return torch_reference.training.train(
             self._recipe,
             self._train,
@@ -106,7 +106,7 @@ class TorchSide:
         """A new model, from its own seed."""
         return torch_reference.model.build_model(self._recipe)
 
-    def trained(self, weights: Tensors | None) -> torch.nn.Sequential:
+    def with_weights(self, weights: Tensors | None) -> torch.nn.Sequential:
         """A model with given weights, or as it is built."""
         model = self.build()
         if weights is not None:
@@ -115,7 +115,7 @@ class TorchSide:
 
     def predictor(self, weights: Tensors | None) -> Predict:
         """From normalised pixels (N, 3072) to logits (N, 2), by a model with given weights, or as it is built."""
-        logits = torch_reference.model.logits_model(self.trained(weights))
+        logits = torch_reference.model.logits_model(self.with_weights(weights))
 
         def predict(x: np.ndarray) -> np.ndarray:
             with torch.no_grad():

@@ -30,7 +30,9 @@ class TrainedSides:
     trained: dict[str, Predict]
 
 
-def load_trained(folder: Path, recipe: Recipe, *, data_dir: Path, engine: str, synthetic: bool) -> TrainedSides:
+def load_trained(
+    folder: Path, recipe: Recipe, *, data_dir: Path, engine: str, device: str, synthetic: bool
+) -> TrainedSides:
     """Loads both sides from the folder of a comparison.
 
     Args:
@@ -38,15 +40,16 @@ def load_trained(folder: Path, recipe: Recipe, *, data_dir: Path, engine: str, s
         recipe: What must have been trained there.
         data_dir: The cache folder with verified batches.
         engine: What the Keras side predicts on.
+        device: Where both predict, as PyTorch names it.
         synthetic: Use the generated stand-in for the images.
 
     Raises:
         RequestError: The folder holds another run, or weights that are not those that the report names.
     """
     weights = load_weights(folder, recipe)
-    reference = TorchSide(recipe, data_dir=data_dir, device="cpu", synthetic=synthetic)
+    reference = TorchSide(recipe, data_dir=data_dir, device=device, synthetic=synthetic)
     port = KerasSide(
-        recipe, reference=reference.build(), data_dir=data_dir, engine=engine, device="cpu", synthetic=synthetic
+        recipe, reference=reference.build(), data_dir=data_dir, engine=engine, device=device, synthetic=synthetic
     )
     sides: dict[str, TorchSide | KerasSide] = {"torch": reference, "keras": port}
     return TrainedSides(
