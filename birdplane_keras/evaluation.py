@@ -36,3 +36,8 @@ def report_text(logits: np.ndarray, labels: np.ndarray) -> str:
     return metrics.classification_report(
         labels, logits.argmax(axis=1), labels=LABELS, target_names=list(CLASS_NAMES), digits=4, zero_division=0
     )
+
+
+def area_under_roc(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the area under the ROC curve of the second class, from logits (N, 2) and labels (N,)."""
+    return float(metrics.roc_auc_score(labels, logits[:, 1].astype(np.float64) - logits[:, 0]))

@@ -1,5 +1,7 @@
 """The classifier: `D` = 3072 pixels in, `C` = 2 classes out; fully connected, or with convolutions before that."""
 
+from collections.abc import Callable, Iterator, Sequence
+
 import keras
 import numpy as np
 from keras import layers
@@ -10,24 +12,45 @@ CHANNELS, SIZE = 3, 32
 CLASSES = 2
 
 
-@keras.saving.register_keras_serializable("birdplane_keras")
-class LinearUniform(keras.initializers.RandomUniform):
-    """PyTorch's default start of an `nn.Linear` or `nn.Conv2d`: uniform within ±1/sqrt(fan_in), for kernel and bias.
+def linear_uniform(fan_in: int, seed: int | None = None) -> keras.initializers.RandomUniform:
+    """Returns PyTorch's default start of an `nn.Linear` or `nn.Conv2d`: uniform within ±1/sqrt(fan_in), biases, too.
 
+    It is one of Keras' own initializers, so that a saved model opens where this package is not installed.
     Source: `reset_parameters` of `torch.nn.Linear` and `torch.nn.Conv2d` (Kaiming uniform with a = sqrt(5)).
 
     Args:
         fan_in: Inputs of a unit of the layer; a bias does not tell it by its shape.
         seed: As every Keras initializer takes it.
     """
+    bound = fan_in**-0.5
+    return keras.initializers.RandomUniform(minval=-bound, maxval=bound, seed=seed)
 
-    def __init__(self, fan_in: int, seed: int | None = None) -> None:
-        self.fan_in = fan_in
-        bound = fan_in**-0.5
-        super().__init__(minval=-bound, maxval=bound, seed=seed)
 
-    def get_config(self) -> dict:
-        return {"fan_in": self.fan_in, "seed": super().get_config()["seed"]}
+def initial_seeds(seed: int, weighted_layers: int) -> Iterator[int]:
+    """Yields a seed for the kernel and one for the bias of each layer, in order."""
+    return iter(np.random.SeedSequence(seed).generate_state(2 * weighted_layers).tolist())
+
+
+def layer_start(fan_in: int, seeds: Iterator[int]) -> dict[str, keras.initializers.Initializer]:
+    """Returns the initializers of a layer; its seeds are the next two."""
+    return {
+        "kernel_initializer": linear_uniform(fan_in, next(seeds)),
+        "bias_initializer": linear_uniform(fan_in, next(seeds)),
+    }
+
+
+def add_dense_layers(
+    model: keras.Sequential,
+    inputs: int,
+    hidden_layers: Sequence[int],
+    classes: int,
+    seeds: Iterator[int],
+    activation: str | Callable = "tanh",
+) -> None:
+    """Adds Dense layers from (N, inputs) to (N, classes) logits, with the activation after each but the last."""
+    for units, function in [*((units, activation) for units in hidden_layers), (classes, None)]:
+        model.add(layers.Dense(units, activation=function, **layer_start(inputs, seeds)))
+        inputs = units
 
 
 def build_model(recipe: Recipe, size: int = SIZE) -> keras.Sequential:
@@ -35,22 +58,14 @@ def build_model(recipe: Recipe, size: int = SIZE) -> keras.Sequential:
 
     Args:
         recipe: Gives the layers, the head and the seed of the initial weights, which are drawn from PyTorch's own
-            default distribution (`LinearUniform`). A log-softmax is in the loss: see `training.build_loss`.
+            default distribution (`linear_uniform`). A log-softmax is in the loss: see `training.build_loss`.
         size: Height and width of an image, in pixels.
 
     Returns:
         A model from (N, 3 x size x size) float32 pixels to (N, 2) float32 logits; with the head `softmax`,
         probabilities.
     """
-    weighted = len(recipe.convolutions) + len(recipe.hidden_layers) + 1
-    seeds = iter(np.random.SeedSequence(recipe.seed).generate_state(2 * weighted).tolist())
-
-    def initializers(fan_in: int) -> dict[str, keras.initializers.Initializer]:
-        return {
-            "kernel_initializer": LinearUniform(fan_in, next(seeds)),
-            "bias_initializer": LinearUniform(fan_in, next(seeds)),
-        }
-
+    seeds = initial_seeds(recipe.seed, len(recipe.convolutions) + len(recipe.hidden_layers) + 1)
     inputs = CHANNELS * size * size
     model = keras.Sequential([layers.Input((inputs,))])
     if recipe.convolutions:
@@ -58,7 +73,7 @@ def build_model(recipe: Recipe, size: int = SIZE) -> keras.Sequential:
         # Channels first, as the pixels lie and as PyTorch computes; channels last would be transposed at every layer.
         model.add(layers.Reshape((channels, size, size)))
         for filters in recipe.convolutions:
-            start = initializers(9 * channels)
+            start = layer_start(9 * channels, seeds)
             model.add(
                 layers.Conv2D(filters, 3, padding="same", activation="tanh", data_format="channels_first", **start)
             )
@@ -66,9 +81,7 @@ def build_model(recipe: Recipe, size: int = SIZE) -> keras.Sequential:
             channels, size = filters, size // 2
         model.add(layers.Flatten())
         inputs = channels * size * size
-    for units, activation in [*((units, "tanh") for units in recipe.hidden_layers), (CLASSES, None)]:
-        model.add(layers.Dense(units, activation=activation, **initializers(inputs)))
-        inputs = units
+    add_dense_layers(model, inputs, recipe.hidden_layers, CLASSES, seeds)
     if recipe.head == "softmax":
         model.add(layers.Softmax())
     return model

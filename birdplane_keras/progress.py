@@ -21,7 +21,7 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 @contextmanager
-def epoch_bar(title: str, epochs: int) -> Iterator[OnEpoch]:
+def epoch_bar(title: str, epochs: int, done: int = 0) -> Iterator[OnEpoch]:
     """Shows epoch, loss, accuracy and time left of one training run.
 
     Yields:
@@ -37,7 +37,7 @@ def epoch_bar(title: str, epochs: int) -> Iterator[OnEpoch]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=epochs, state="")
+        task = progress.add_task(title, total=epochs, completed=done, state="")
 
         def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
             state = f"loss {metrics['loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f}, left"

@@ -1,7 +1,7 @@
 """Training through `model.fit()`, with a record of what happened."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from birdplane_keras.recipe import Recipe
 Arrays = tuple[np.ndarray, np.ndarray]
 Tensors = tuple[torch.Tensor, torch.Tensor]
 OnEpochEnd = Callable[[int, keras.Model, dict[str, float]], None]
+OnStepEnd = Callable[[int, keras.Model], None]
 
 HISTORY = {
     "loss": "loss",
@@ -48,6 +49,30 @@ class TrainingRun:
     seconds_per_epoch: list[float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """Where a training run stands after an epoch: what it takes to go on as if it had never stopped.
+
+    Plain SGD remembers nothing, and order and shifts of the images are functions of the seed and the epoch.
+
+    Args:
+        epochs: Passes made.
+        weights: The trainable tensors, in the model's order.
+        step_losses: (steps,) float32, so far.
+        history: As `TrainingRun` has it, so far.
+        seconds_per_epoch: Likewise.
+    """
+
+    epochs: int
+    weights: list[np.ndarray]
+    step_losses: np.ndarray
+    history: dict[str, list[float]]
+    seconds_per_epoch: list[float]
+
+
+OnState = Callable[[TrainingState], None]
+
+
 class StepLoss(keras.losses.Loss):
     """A loss that also keeps its last value: Keras' logs hold running means only."""
 
@@ -75,28 +100,66 @@ class StepSquaredError(StepLoss, keras.losses.MeanSquaredError):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Notes the loss of every step and the seconds of every epoch's steps."""
+    """Notes the loss of every step, the seconds of every epoch's steps and its metrics.
 
-    def __init__(self, loss: StepLoss, device: str) -> None:
+    Args:
+        loss: Keeps the last step's.
+        device: Where that is.
+        start: What an interrupted run noted before.
+        on_state: Called after each epoch with where the run stands.
+        on_step_end: Called after each step; see `train`.
+    """
+
+    def __init__(
+        self,
+        loss: StepLoss,
+        device: str,
+        start: TrainingState | None,
+        on_state: OnState | None,
+        on_step_end: OnStepEnd | None,
+    ) -> None:
         super().__init__()
-        self.loss, self.device = loss, device
-        self.seconds_per_epoch: list[float] = []
+        self.loss, self.device, self.start = loss, device, start
+        self.on_state, self.on_step_end = on_state, on_step_end
+        self.seconds_per_epoch = list(start.seconds_per_epoch) if start else []
+        self.metrics = {name: list(start.history[name]) if start else [] for name in HISTORY.values()}
 
     def on_train_begin(self, logs=None):
         # Filled in place: a small tensor kept from every step would sit between the large ones that come and go, and
         # the holes that it leaves in the heap would add up to gigabytes.
         shape = (self.params["epochs"], self.params["steps"])
-        self.step_losses = torch.empty(shape, device=self.device)
+        self.losses = torch.empty(shape, device=self.device)
+        if self.start:
+            before = torch.from_numpy(self.start.step_losses).reshape(self.start.epochs, -1)
+            self.losses[: self.start.epochs] = before.to(self.device)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step_losses[self.epoch, batch] = self.loss.latest.value
+        self.losses[self.epoch, batch] = self.loss.latest.value
+        if self.on_step_end is not None:
+            self.on_step_end(self.epoch * self.params["steps"] + batch, self.model)
         if batch == self.params["steps"] - 1:
             float(self.loss.latest.value)  # waits for the device
             self.seconds_per_epoch.append(time.perf_counter() - self.started)
+
+    def on_epoch_end(self, epoch, logs=None):
+        for theirs, ours in HISTORY.items():
+            self.metrics[ours].append((logs or {})[theirs])
+        if self.on_state is not None:
+            self.on_state(self.state(epoch + 1))
+
+    def state(self, epochs: int) -> TrainingState:
+        """Returns where the run stands after so many epochs."""
+        return TrainingState(
+            epochs=epochs,
+            weights=[keras.ops.convert_to_numpy(weight).copy() for weight in self.model.trainable_weights],
+            step_losses=self.losses[:epochs].flatten().cpu().numpy(),
+            history={name: list(values) for name, values in self.metrics.items()},
+            seconds_per_epoch=list(self.seconds_per_epoch),
+        )
 
 
 def build_loss(recipe: Recipe) -> StepLoss:
@@ -113,6 +176,18 @@ def compile_model(model: keras.Model, recipe: Recipe, engine: str = "stock") -> 
     """Compiles the model as the recipe says, attaches the engine, and returns it."""
     model.compile(optimizer=build_optimizer(recipe), loss=build_loss(recipe), metrics=["accuracy"], jit_compile=False)
     return model if engine == "stock" else torch_plugin.attach(model, engine, strict=True)
+
+
+def stock_model(model: keras.Sequential, recipe: Recipe) -> keras.Sequential:
+    """Returns the same model, sharing its weights, compiled with Keras' own classes alone, so that any Keras loads it.
+
+    Its mean squared error takes one-hot rows.
+    """
+    stock = keras.Sequential([keras.layers.Input(model.input_shape[1:]), *model.layers])
+    squared_error = keras.losses.MeanSquaredError()
+    loss = squared_error if recipe.loss == "mse" else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    stock.compile(optimizer=build_optimizer(recipe), loss=loss, metrics=["accuracy"])
+    return stock
 
 
 def build_train_batches(train_data: Arrays | Tensors, recipe: Recipe) -> EpochBatches:
@@ -143,6 +218,10 @@ def train(
     engine: str = "exact",
     device: str = "cpu",
     on_epoch_end: OnEpochEnd | None = None,
+    on_step_end: OnStepEnd | None = None,
+    start: TrainingState | None = None,
+    on_state: OnState | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingRun:
     """Trains the classifier as the recipe says.
 
@@ -154,38 +233,46 @@ def train(
         engine: `stock`, or one of the plugin's: `exact`, `fused`.
         device: Where to train, as PyTorch names it.
         on_epoch_end: Called as `on_epoch_end(epoch, model, metrics)`; the metrics are the last entries of `history`.
+        on_step_end: Called as `on_step_end(step, model)` after the update of each step, counted over all epochs.
+        start: Go on from here, as the run that stopped would have; it ends in the same bits.
+        on_state: Called after each epoch with what `start` takes; the weights are copied for it.
+        callbacks: Further ones for `fit`.
     """
     with keras.device(device):
         model = compile_model(model or build_model(recipe), recipe, engine)
+        if start is not None:
+            for weight, value in zip(model.trainable_weights, start.weights, strict=True):
+                weight.assign(value)
         train_tensors, validation_tensors = (
             (torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)) for x, y in (train_data, validation_data)
         )
         batches = build_train_batches(train_tensors, recipe)
-        recorder = Recorder(model.loss, device)
-        callbacks = [batches.follow_epochs(), recorder]
+        recorder = Recorder(model.loss, device, start, on_state, on_step_end)
+        followers = [batches.follow_epochs(), recorder, *callbacks]
         if on_epoch_end is not None:
-            callbacks.append(
+            followers.append(
                 keras.callbacks.LambdaCallback(
                     on_epoch_end=lambda epoch, logs: on_epoch_end(epoch, model, {HISTORY[n]: logs[n] for n in HISTORY})
                 )
             )
-        history = model.fit(
+        model.fit(
             batches,
+            initial_epoch=start.epochs if start else 0,
             epochs=recipe.epochs,
             shuffle=False,  # the batches are in order already
             validation_data=validation_tensors,
             validation_batch_size=recipe.batch_size,
-            callbacks=callbacks,
+            callbacks=followers,
             verbose=0,
-        ).history
+        )
         logits = attached_logits_model(model, engine)
         train_logits, validation_logits = (
             logits.predict(x, batch_size=recipe.batch_size, verbose=0) for x, _ in (train_tensors, validation_tensors)
         )
     return TrainingRun(
         weights={weight.path: keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights},
-        step_losses=recorder.step_losses.flatten().cpu().numpy(),
-        history={ours: history[theirs] for theirs, ours in HISTORY.items()},
+        step_losses=recorder.losses.flatten().cpu().numpy(),
+        history=recorder.metrics,
         train_logits=train_logits,
         validation_logits=validation_logits,
         seconds_per_epoch=recorder.seconds_per_epoch,

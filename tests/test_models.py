@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from birdplane_keras import model as port
-from birdplane_keras.model import LinearUniform
+from birdplane_keras.model import linear_uniform
 from birdplane_keras.parity import torch_to_keras
 from birdplane_keras.recipe import PRESETS
 from torch_reference import model as reference
@@ -109,7 +109,7 @@ def test_the_initializer_draws_from_pytorchs_default_distribution():
 
     linear = torch.nn.Linear(3072, 512)
     layer = keras.layers.Dense(
-        512, kernel_initializer=LinearUniform(3072, seed=1), bias_initializer=LinearUniform(3072, seed=2)
+        512, kernel_initializer=linear_uniform(3072, seed=1), bias_initializer=linear_uniform(3072, seed=2)
     )
     layer.build((None, 3072))
     kernel, bias = (keras.ops.convert_to_numpy(weight) for weight in layer.weights)
@@ -126,4 +126,4 @@ def test_a_model_with_the_initializer_is_saved_and_loaded(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True))
-    assert loaded.layers[0].kernel_initializer.get_config()["fan_in"] == 3072
+    assert loaded.layers[0].kernel_initializer.get_config()["maxval"] == 3072**-0.5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from birdplane_keras import torch_equivalents
-from birdplane_keras.model import LinearUniform
+from birdplane_keras.model import linear_uniform
 
 # Measured: 0 ULP, every bit of every weight, since the operations are PyTorch's own. Two are left for builds of PyTorch
 # whose vectorised loops round otherwise than their remainders; Keras' own Adam is off by a million ULP and more.
@@ -200,7 +200,7 @@ def test_the_ports_initialiser_serves_a_convolution_too():
     reference = torch.nn.Conv2d(3, 64, 5)
     bound = (3 * 5 * 5) ** -0.5
     layer = keras.layers.Conv2D(
-        64, 5, kernel_initializer=LinearUniform(3 * 5 * 5, 0), bias_initializer=LinearUniform(3 * 5 * 5, 1)
+        64, 5, kernel_initializer=linear_uniform(3 * 5 * 5, 0), bias_initializer=linear_uniform(3 * 5 * 5, 1)
     )
     stock = keras.layers.Conv2D(64, 5)
     for each in (layer, stock):

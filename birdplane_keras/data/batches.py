@@ -20,6 +20,7 @@ class EpochBatches(keras.utils.PyDataset):
     Args:
         x: (N, ...) one row per example; an array, or a tensor on the device where it is used.
         y: (N,) labels, likewise.
+        sample_weight: (N,) what each example's loss counts, likewise; `None` for 1.
         batch_size: Examples in a batch.
         seed: Fixes the orders and the shifts of all epochs.
         shuffle: Whether each epoch has an order of its own; else it is that of the rows.
@@ -27,10 +28,19 @@ class EpochBatches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, x: Rows, y: Rows, *, batch_size: int, seed: int, shuffle: bool = True, largest_shift: int = 0
+        self,
+        x: Rows,
+        y: Rows,
+        sample_weight: Rows | None = None,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        largest_shift: int = 0,
     ) -> None:
         super().__init__()
-        self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
+        self.x, self.y, self.sample_weight = x, y, sample_weight
+        self.batch_size, self.seed = batch_size, seed
         self.reorder, self.largest_shift = shuffle, largest_shift
         self.set_epoch(0)
 
@@ -60,6 +70,7 @@ class EpochBatches(keras.utils.PyDataset):
         """Returns which rows a batch holds."""
         return self.order[index * self.batch_size : (index + 1) * self.batch_size]
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self.rows(index)
-        return self.inputs(rows), self.y[rows]
+        batch = (self.inputs(rows), self.y[rows])
+        return batch if self.sample_weight is None else (*batch, self.sample_weight[rows])
