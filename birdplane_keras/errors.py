@@ -11,3 +11,7 @@ class DataError(RuntimeError):
 
 class PairError(RequestError):
     """Two models that cannot be judged as they are: not compiled, on another device, shapes that do not fit."""
+
+
+class UnsafeFileError(RequestError):
+    """A file that could run code, or write outside its place, when it is loaded; it was not."""

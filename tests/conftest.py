@@ -3,6 +3,8 @@
 import os
 
 os.environ["KERAS_BACKEND"] = "torch"  # before any test module imports keras: isort puts that import first
+# Two processes of several threads each would wait for one another; what tests start takes this over.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 

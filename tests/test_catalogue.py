@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from catalogue.clean import CLEAN
 from catalogue.faults import FAULTS
 
@@ -13,15 +12,6 @@ from birdplane_keras.parity.tolerances import PAIR_RUNGS
 README = (Path(__file__).parent.parent / "README.md").read_text()
 LEAST_NAMED = 0.9  # of the planted mistakes, by the right cause
 NAMED_OTHERWISE = {"one_hot_off_by_one"}  # told as `labels_permuted`, which the numbers cannot tell from it
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two threads on networks as small as these wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_the_catalogue_is_large_enough_and_its_names_are_its_own():

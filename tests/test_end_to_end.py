@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from comparing import finish, start
 from contract import check_contract
 
 ROOT = Path(__file__).parent.parent
@@ -51,23 +51,6 @@ print(json.dumps([report.verdict, time.monotonic() - started, held, peak_residen
 ARTICLE = {"narrow": (0.8225, 0.02), "wide": (0.8125, 0.025)}  # validation accuracy, and how far ours may be
 
 
-def start(out: Path, data_dir: Path, *flags: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "scripts/compare.py", "--out", str(out), *flags],
-        cwd=ROOT,
-        env=os.environ | {"BIRDPLANE_DATA": str(data_dir)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen, out: Path) -> dict:
-    printed, errors = process.communicate()
-    assert process.returncode == 0, printed + errors
-    return json.loads((out / "report.json").read_text())
-
-
 def report_of_this_gate(preset: str) -> dict | None:
     """The report of the README's own command, where the gate has run it on this commit just before."""
     made = Path(os.environ.get("BIRDPLANE_GATE_REPORTS", "nowhere")) / preset / "report.json"
@@ -97,31 +80,6 @@ def test_exact_ends_in_the_originals_bits(tmp_path, data_dir, preset):
         assert report[side]["validation_accuracy"] == pytest.approx(published, abs=margin)
     for key in ("weights_sha256", "step_losses", "confusion_matrix"):
         assert report["keras"][key] == report["torch"][key]
-    assert_memory_was_modest()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("preset", "epochs"), [("narrow", 20), ("wide", 100)])  # chaos shows in `wide`, and late
-def test_fused_differs_from_the_original_by_rounding(tmp_path, data_dir, preset, epochs):
-    flags = ["--preset", preset, "--engine", "fused", "--epochs", str(epochs)]
-    report = finish(start(tmp_path, data_dir, *flags), tmp_path)
-    check_contract(report)
-    assert (report["epochs"], report["engine"], report["verdict"]) == (epochs, "fused", "rounding-only")
-    exact = report["torch"]["validation_accuracy"]  # the exact engine ends in its bits
-    assert report["keras"]["validation_accuracy"] == pytest.approx(exact, abs=0.01)
-    if preset == "narrow":
-        assert report["churn"] <= 2
-    else:  # chaotic: weights far apart, and yet no further than the reference is from itself
-        distances = report["weight_distances"]
-        assert max(distances["sides"]) > 1e-4
-        assert max(distances["envelope"]) > 1e-4
-        assert (tmp_path / "weight_distances.png").stat().st_size > 10_000
-    assert_memory_was_modest()
-
-
-def assert_memory_was_modest() -> None:
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # KiB on Linux
-    assert largest < 2.5e9
 
 
 @pytest.mark.slow

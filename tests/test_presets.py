@@ -43,6 +43,18 @@ def test_every_preset_is_bit_exact(tmp_path, preset):
         )
 
 
+@slow
+def test_the_convolutions_are_bit_exact_on_two_threads_too(tmp_path):
+    """On two threads PyTorch adds up in another order, and so do both sides."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        status, report = compare(tmp_path, "--preset", "convolution")
+    finally:
+        torch.set_num_threads(threads)
+    assert (status, report["verdict"], report["environment"]["threads"]) == (0, "bit-exact", 2)
+
+
 def test_a_new_preset_is_one_entry_on_each_side(tmp_path, monkeypatch):
     fields = {"name": "tiny", "hidden_layers": (16,), "head": "logits", "loss": "cross_entropy", "largest_shift": 2}
     monkeypatch.setitem(PRESETS, "tiny", Recipe(**fields))

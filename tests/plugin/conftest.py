@@ -1,6 +1,7 @@
 """What the tests of the plugin share."""
 
 import pytest
+import torch
 
 from birdplane_keras.torch_plugin import rewrites
 
@@ -9,3 +10,12 @@ from birdplane_keras.torch_plugin import rewrites
 def fuse_small_weights_too(monkeypatch):
     """The models here are small; so that `fused` does what it does to large ones, no weight is too small for it."""
     monkeypatch.setattr(rewrites, "SMALLEST_FUSED", 0)
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    """The plugin lays kernels out by the number of threads; the other tests have one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
