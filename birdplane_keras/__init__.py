@@ -13,9 +13,11 @@ from typing import Any
 _PUBLIC = {
     "Recipe": "birdplane_keras.recipe",
     "PRESETS": "birdplane_keras.recipe",
+    "build_recipe": "birdplane_keras.recipe",
     "load_data": "birdplane_keras.data",
     "build_model": "birdplane_keras.model",
     "train": "birdplane_keras.training",
+    "BirdPlaneClassifier": "birdplane_keras.classifier",
 }
 __all__ = list(_PUBLIC)
 
