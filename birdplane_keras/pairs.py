@@ -38,12 +38,15 @@ def pair_command(arguments: argparse.Namespace, prepare: Callable[[], Path]) -> 
     from rich.console import Console
 
     from birdplane_keras.parity import check_parity
+    from birdplane_keras.reporting.page.render import PAGE_FILE, save_page
     from birdplane_keras.reporting.terminal import print_pair
 
     report = check_parity(pair, steps=steps, seed=seed)
     console = Console()
     print_pair(report.content(), console)
-    console.print(f"Written: {', '.join(str(path) for path in report.save(out))}", soft_wrap=True)
+    written = report.save(out)
+    save_page(out / PAGE_FILE, report.content())
+    console.print(f"Written: {', '.join(map(str, [*written, out / PAGE_FILE]))}", soft_wrap=True)
     return 1 if report.verdict == "diverged" else 0
 
 

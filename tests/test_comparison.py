@@ -44,6 +44,11 @@ def test_clean_sides_are_the_same(tmp_path, preset, engine, verdict, capsys):
     differing = sum(check["bits_differing"] for check in report["checks"])
     assert (differing == 0) == (verdict == "bit-exact")
     assert (report["weight_distances"]["envelope"] is None) == (verdict == "bit-exact")  # no noise to measure
+    distances, sampled = report["weight_distances"], report["weight_distances"]["sampled"]
+    assert sampled["steps"] == list(range(1, 158))
+    assert sampled["sides"][-1] <= distances["sides"][-1]
+    assert (max(sampled["sides"]) == 0) == (verdict == "bit-exact")
+    assert (sampled["envelope"] is None) == (verdict == "bit-exact")
     assert report["diagnosis"] == []
     assert [check["name"] for check in report["checks"]] == list(RUNGS)
     assert all(check["passed"] for check in report["checks"])
@@ -57,6 +62,8 @@ def test_clean_sides_are_the_same(tmp_path, preset, engine, verdict, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "confusion_matrices.png",
         "curves.png",
+        "details.npz",
+        "report.html",
         "report.json",
         "weight_distances.png",
         "weights.npz",
@@ -248,7 +255,7 @@ def test_nothing_is_trained_once_a_rung_before_training_has_failed(tmp_path, mon
     _, report = compare(tmp_path)
     assert report["keras"]["weights_sha256"] is None
     assert {check["reason"] for check in report["checks"][2:]} == {"not reached: data failed first"}
-    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
 def test_an_interruption_leaves_the_earlier_report_whole_and_nothing_else(tmp_path, monkeypatch, capsys):

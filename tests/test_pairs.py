@@ -61,7 +61,12 @@ def test_a_pair_that_matches_exits_0_and_leaves_its_certificate(folder, capsys):
     printed = capsys.readouterr().out
     assert "rounding-only" in printed or "bit-exact" in printed
     written = folder / "runs" / "ported-make_pair"
-    assert sorted(path.name for path in written.iterdir()) == ["certificate.json", "junit.xml", "report.md"]
+    assert sorted(path.name for path in written.iterdir()) == [
+        "certificate.json",
+        "junit.xml",
+        "report.html",
+        "report.md",
+    ]
     content = json.loads((written / "certificate.json").read_text())
     assert (content["source"], content["steps"], content["seed"]) == ("ported:make_pair", 10, 0)
 

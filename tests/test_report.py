@@ -11,6 +11,7 @@ from rich.console import Console
 from birdplane_keras.comparison.snapshots import MOST_SNAPSHOTS, Snapshots
 from birdplane_keras.evaluation import evaluate_logits, report_text
 from birdplane_keras.parity.certificate import plain, sha256_of, write_atomically, write_json
+from birdplane_keras.parity.samples import WeightSamples
 from birdplane_keras.reporting import figures
 from birdplane_keras.reporting.terminal import print_report
 
@@ -150,3 +151,31 @@ def test_the_terminal_names_what_broke():
     assert "not reached" in text
     assert "SYNTHETIC DATA" in text
     assert "1,234" in text
+
+
+def read_from(weights):
+    """Returns what reads a run's tensors."""
+    return lambda name, places: weights[name][places]
+
+
+def test_samples_see_each_tensor_after_each_kept_step():
+    start = {"w": np.zeros((3, 2), np.float32), "b": np.zeros((), np.float32)}
+    samples = WeightSamples(start, 3)
+    assert (samples.count, samples.steps) == (7, [0, 1, 2])  # all of so few
+    samples.keep(1, read_from({"w": np.full((3, 2), 2, np.float32), "b": np.array(5, np.float32)}))
+    moved = {"w": np.float32([[2, 2], [2, 2], [2, -1]]), "b": np.float32(6)}
+    assert samples.distance(1, read_from(moved)) == 3
+    assert samples.distance(1, read_from(moved | {"b": np.float32("nan")})) == np.inf
+    assert samples.distance(1, read_from({"w": moved["w"].clip(2), "b": np.float32(5)})) == 0
+
+
+def test_samples_of_a_long_run_end_with_its_last_step_and_are_told_in_few_points():
+    samples = WeightSamples({"large": np.zeros((512, 3072), np.float32), "small": np.zeros(2, np.float32)}, 15_700)
+    assert (samples.count, samples.every, len(samples.steps)) == (2048 + 2, 8, 1963)
+    assert 15_699 in samples
+    assert 15_698 not in samples
+    told = samples.describe([float(step) for step in samples.steps], None)
+    assert told["steps_per_point"] == 40
+    assert told["steps"][-1] == 15_700
+    assert told["sides"] == [step - 1 for step in told["steps"]]  # the largest of each stretch is its last
+    assert told["envelope"] is None

@@ -2,45 +2,35 @@
 
 import dataclasses
 import io
-import platform
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import torch
 
 from birdplane_keras.comparison.run import Comparison
-from birdplane_keras.evaluation import evaluate_logits
-from birdplane_keras.parity.certificate import check_entries, sha256_of, write_atomically, write_json
+from birdplane_keras.parity.certificate import check_entries, write_atomically, write_json
 from birdplane_keras.parity.noise import largest_of_all
-from birdplane_keras.parity.records import Tensors, TrainingRun
+from birdplane_keras.parity.records import Tensors
+from birdplane_keras.parity.samples import largest_per_bin
 from birdplane_keras.parity.tolerances import TOLERANCES
 from birdplane_keras.recipe import Recipe
 from birdplane_keras.reporting import figures
+from birdplane_keras.reporting.page.details import DETAILS_FILE, Details, choose_units, save_details
+from birdplane_keras.reporting.page.render import PAGE_FILE, save_page
+from birdplane_keras.reporting.terminal import SIDES
+from birdplane_keras.run_report import describe_environment, describe_run
 
 WEIGHTS_FILE = "weights.npz"
 
-
-def describe_environment(device: str) -> dict[str, Any]:
-    """Returns what the figures depend on: versions, device, threads."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device,
-        "threads": torch.get_num_threads(),
-    }
+Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def build_report(comparison: Comparison, recipe: Recipe, *, engine: str, source: str, device: str) -> dict[str, Any]:
     """Returns the content of `report.json`: the keys of the contract, and what explains the verdict."""
     sides = {
-        side: describe_side(comparison.runs.get(side), comparison.parameter_counts[side], comparison.labels)
+        side: describe_run(comparison.runs.get(side), comparison.parameter_counts[side], comparison.labels)
         for side in ("keras", "torch")
     }
     return {
@@ -61,29 +51,7 @@ def build_report(comparison: Comparison, recipe: Recipe, *, engine: str, source:
         "checks": check_entries(comparison.checks),
         "time_ratio": time_ratio(comparison),
         "weight_distances": describe_distances(comparison),
-    }
-
-
-def describe_side(run: TrainingRun | None, counts: list[int], labels: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns a side's part of the report; null for what only training could have told."""
-    described: dict[str, Any] = {"parameter_count": sum(counts), "parameter_counts": counts}
-    if run is None:
-        unknown = (
-            "train_accuracy validation_accuracy confusion_matrix classification_report step_losses epoch_losses "
-            "history weights_sha256 seconds_per_epoch"
-        )
-        return described | dict.fromkeys(unknown.split())
-    validation = evaluate_logits(run.validation_logits, labels["validation"])
-    return described | {
-        "train_accuracy": evaluate_logits(run.train_logits, labels["train"])["accuracy"],
-        "validation_accuracy": validation["accuracy"],
-        "confusion_matrix": validation["confusion_matrix"],
-        "classification_report": validation["classification_report"],
-        "step_losses": f"sha256:{sha256_of([run.step_losses])}",
-        "epoch_losses": run.history["loss"],
-        "history": run.history,
-        "weights_sha256": sha256_of(run.weights.values()),
-        "seconds_per_epoch": run.seconds_per_epoch,
+        "loss_distances": describe_loss_distances(comparison),
     }
 
 
@@ -102,31 +70,78 @@ def time_ratio(comparison: Comparison) -> float | None:
 
 
 def describe_distances(comparison: Comparison) -> dict[str, Any]:
-    """Returns, per epoch, the largest difference between the sides' weights, and that of the envelope."""
-    envelope = comparison.envelope
+    """Returns, per epoch, the largest difference between the sides' weights, and that of the envelope.
+
+    `sampled` has the same of a few weights, per step.
+    """
+    envelope, samples = comparison.envelope, comparison.samples
+    noise = None if envelope is None else envelope.samples.tolist()
     return {
         "epochs": comparison.epochs,
+        "steps": [(epoch + 1) * steps_per_epoch(comparison) for epoch in comparison.epochs],
         "sides": largest_of_all(comparison.distances),
         "envelope": None if envelope is None else largest_of_all(envelope.weights),
         "factor": TOLERANCES["final_weights"].factor,
         "nudge": None if envelope is None else envelope.nudge,
         "envelope_churn": None if envelope is None else envelope.churn,
+        "sampled": None if samples is None else samples.describe(comparison.step_distances, noise),
     }
 
 
-def save_report(folder: Path, report: Mapping[str, Any], runs: Mapping[str, TrainingRun]) -> list[Path]:
-    """Writes the pictures, the trained weights and `report.json`, each at once or not at all; returns the paths.
+def steps_per_epoch(comparison: Comparison) -> int:
+    """Returns the batches in an epoch of a comparison that trained."""
+    run = comparison.runs["torch"]
+    return len(run.step_losses) // len(run.seconds_per_epoch)
+
+
+def describe_loss_distances(comparison: Comparison) -> dict[str, Any] | None:
+    """Returns, for stretches of steps, the largest difference between the sides' losses, and that of the envelope."""
+    if not comparison.runs:
+        return None
+    ours, theirs = (comparison.runs[side].step_losses.astype(np.float64) for side in ("keras", "torch"))
+    steps, sides, width = largest_per_bin(np.abs(ours - theirs))
+    envelope = None if comparison.envelope is None else largest_per_bin(comparison.envelope.step_losses)[1]
+    return {"steps": steps, "steps_per_point": width, "sides": sides, "envelope": envelope}
+
+
+def save_report(folder: Path, report: Mapping[str, Any], comparison: Comparison, validation_data: Arrays) -> list[Path]:
+    """Writes pictures, trained weights, the page and `report.json`, each at once or not at all; returns the paths.
 
     What an earlier comparison left and this one does not have is removed.
+
+    Args:
+        folder: Exists.
+        report: As `build_report` returns it.
+        comparison: Its runs are empty where nothing was trained.
+        validation_data: Images (2000, 32, 32, 3) uint8 and labels (2000,).
     """
     written = figures.save_figures(folder, report)
-    if runs:
-        save_weights(folder / WEIGHTS_FILE, {side: run.weights for side, run in runs.items()})
-        written.append(folder / WEIGHTS_FILE)
+    details = collect_details(comparison, validation_data)
+    if comparison.runs:
+        save_weights(folder / WEIGHTS_FILE, {side: run.weights for side, run in comparison.runs.items()})
+        save_details(folder / DETAILS_FILE, details)
+        written += [folder / WEIGHTS_FILE, folder / DETAILS_FILE]
     else:
         (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+        (folder / DETAILS_FILE).unlink(missing_ok=True)
+    save_page(folder / PAGE_FILE, report, details)
     write_json(folder / "report.json", report)
-    return [*written, folder / "report.json"]
+    return [*written, folder / PAGE_FILE, folder / "report.json"]
+
+
+def collect_details(comparison: Comparison, validation_data: Arrays) -> Details:
+    """Returns what the page shows of the runs beside the report; see `save_report`."""
+    images, labels = validation_data
+    if not comparison.runs:
+        return Details(images=images, labels=labels)
+    runs = {side: comparison.runs[side] for side in SIDES}
+    first_layers = {side: next(iter(run.weights.values())) for side, run in runs.items()}
+    return Details(
+        logits={side: run.validation_logits for side, run in runs.items()},
+        **choose_units(first_layers, next(iter(comparison.initial_weights.values()))),
+        images=images,
+        labels=labels,
+    )
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensors]) -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from birdplane_keras.comparison.bench import ProgramsBench
-from birdplane_keras.comparison.sides import KerasSide, OnEpochEnd, TorchSide
+from birdplane_keras.comparison.sides import KerasSide, OnEpochEnd, OnStepEnd, TorchSide
 from birdplane_keras.comparison.snapshots import Snapshots
 from birdplane_keras.parity import ladder
 from birdplane_keras.parity.adapters.diagnose import diagnose
@@ -19,6 +19,7 @@ from birdplane_keras.parity.judge import Findings, complete, first_rungs
 from birdplane_keras.parity.lockstep import find_exact_break, makes_the_same_step
 from birdplane_keras.parity.noise import NoiseEnvelope, nudge_all, nudge_one_ulp
 from birdplane_keras.parity.records import Tensors, TrainingRun
+from birdplane_keras.parity.samples import Read, WeightSamples
 from birdplane_keras.parity.tolerances import RUNGS
 from birdplane_keras.progress import OnEpoch, epoch_bar
 from birdplane_keras.recipe import Recipe
@@ -35,9 +36,12 @@ class Comparison:
         verdict: `bit-exact`, `rounding-only` or `diverged`.
         parameter_counts: Side -> elements of each trainable tensor.
         runs: Side -> its training run; empty where a rung before training failed.
+        initial_weights: What both sides started from; empty as `runs` are.
         labels: Split -> (N,) int64.
         epochs: After which the weights were compared.
         distances: For each of those, tensor -> largest difference between the sides.
+        samples: Which weights were compared after which steps; `None` where nothing was trained.
+        step_distances: For each of those steps, the largest difference between the sides.
         envelope: The measured noise; `None` where no bit differs.
         churn: Validation images predicted differently; `None` where nothing was trained.
         diagnosis: What explains the first rung that failed.
@@ -48,9 +52,12 @@ class Comparison:
     verdict: str
     parameter_counts: dict[str, list[int]]
     runs: dict[str, TrainingRun] = field(default_factory=dict)
+    initial_weights: Tensors = field(default_factory=dict)
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     epochs: list[int] = field(default_factory=list)
     distances: list[Mapping[str, float]] = field(default_factory=list)
+    samples: WeightSamples | None = None
+    step_distances: list[float] = field(default_factory=list)
     envelope: NoiseEnvelope | None = None
     churn: int | None = None
     diagnosis: list[Finding] = field(default_factory=list)
@@ -102,23 +109,25 @@ def compare_sides(bench: ProgramsBench, port: KerasSide, reference: TorchSide, *
             checks=checks, verdict="diverged", parameter_counts=counts, labels=labels, diagnosis=diagnosis
         )
 
+    samples = WeightSamples(reference.initial_weights(), epochs * len(reference.batches(0)))
     with Snapshots(out, epochs) as snapshots:
         with epoch_bar("PyTorch", epochs) as bar:
-            theirs = reference.train(keeping(snapshots, bar))
+            theirs = reference.train(keeping(snapshots, bar), samples.keep)
         distances: list[Mapping[str, float]] = []
+        step_distances: list[float] = []
         with epoch_bar("Keras", epochs) as bar:
-            ours = port.train(measuring(snapshots, distances, bar))
+            ours = port.train(measuring(snapshots, distances, bar), measuring_steps(samples, step_distances))
         findings.losses = {"keras": ours.step_losses, "torch": theirs.step_losses}
         trained = TrainedRuns(ours=ours, theirs=theirs, distances=distances, labels=labels["validation"])
         envelope = None
         if ladder.bits_differ(ours, theirs):
-            envelope = measure_envelope(reference, theirs, snapshots, epochs)
+            envelope = measure_envelope(reference, theirs, snapshots, samples, epochs)
         checks_of_training = compare_training(bench, trained, envelope, findings)
         for draw in range(1, MOST_COPIES):
             if envelope is None or not is_amplified_rounding(bench, checks_of_training[0], findings):
                 break
             findings.notes.append(f"copy {draw + 1} of the reference was trained: rounding had been amplified")
-            envelope = envelope.widened(measure_envelope(reference, theirs, snapshots, epochs, draw))
+            envelope = envelope.widened(measure_envelope(reference, theirs, snapshots, samples, epochs, draw))
             checks_of_training = compare_training(bench, trained, envelope, findings)
     checks += checks_of_training
     return Comparison(
@@ -126,9 +135,12 @@ def compare_sides(bench: ProgramsBench, port: KerasSide, reference: TorchSide, *
         verdict=ladder.verdict(checks, rungs=RUNGS, left_out=findings.left_out),
         parameter_counts=counts,
         runs={"keras": ours, "torch": theirs},
+        initial_weights=reference.initial_weights(),
         labels=labels,
         epochs=snapshots.epochs,
         distances=distances,
+        samples=samples,
+        step_distances=step_distances,
         envelope=envelope,
         churn=ladder.churn(ours.validation_logits, theirs.validation_logits),
         diagnosis=diagnose(bench, checks, findings),
@@ -243,8 +255,18 @@ def measuring(snapshots: Snapshots, distances: list[Mapping[str, float]], bar: O
     return on_epoch_end
 
 
+def measuring_steps(samples: WeightSamples, distances: list[float]) -> OnStepEnd:
+    """Returns what another run calls after a step: a few of its weights are held against the reference's."""
+
+    def on_step_end(step: int, read: Read) -> None:
+        if step in samples:
+            distances.append(samples.distance(step, read))
+
+    return on_step_end
+
+
 def measure_envelope(
-    reference: TorchSide, run: TrainingRun, snapshots: Snapshots, epochs: int, draw: int = 0
+    reference: TorchSide, run: TrainingRun, snapshots: Snapshots, samples: WeightSamples, epochs: int, draw: int = 0
 ) -> NoiseEnvelope:
     """Trains a copy of the reference whose weights are moved by one ULP, and measures how far it drifts from its run.
 
@@ -253,8 +275,11 @@ def measure_envelope(
     weights = reference.initial_weights()
     start, nudge = nudge_all(weights, draw) if draw else nudge_one_ulp(weights)
     distances: list[Mapping[str, float]] = []
+    step_distances: list[float] = []
     with epoch_bar(f"PyTorch, {'all weights' if draw else 'one weight'} moved by one ULP", epochs) as bar:
-        copy = reference.train(measuring(snapshots, distances, bar), start=start)
+        copy = reference.train(
+            measuring(snapshots, distances, bar), measuring_steps(samples, step_distances), start=start
+        )
     return NoiseEnvelope(
         nudge=nudge,
         step_losses=np.abs(copy.step_losses.astype(np.float64) - run.step_losses),
@@ -262,4 +287,5 @@ def measure_envelope(
         weights=distances,
         image_differences=ladder.image_differences(copy.validation_logits, run.validation_logits),
         churn=ladder.churn(copy.validation_logits, run.validation_logits),
+        samples=np.array(step_distances),
     )

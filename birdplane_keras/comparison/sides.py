@@ -5,6 +5,7 @@ Weights appear in the reference's names and layout on both sides.
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from birdplane_keras.parity.adapters.matching import match_layers
 from birdplane_keras.parity.adapters.torch_run import to_numpy
 from birdplane_keras.parity.adapters.transfer import TransferError, torch_to_keras
 from birdplane_keras.parity.records import Tensors, TrainingRun
+from birdplane_keras.parity.samples import Places, Read
 from birdplane_keras.recipe import Recipe
 from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
 
 # Called after each epoch as on_epoch_end(epoch, weights, metrics).
 OnEpochEnd = Callable[[int, Tensors, dict[str, float]], None]
+OnStepEnd = Callable[[int, Read], None]  # called after each step, counted from 0
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -90,7 +93,9 @@ class TorchSide:
         logits, head = torch_reference.model.logits_model(model), torch_reference.model.closing_head(model)
         return logits, lambda outputs, labels: loss_fn(head(outputs), labels), optimizer
 
-    def train(self, on_epoch_end: OnEpochEnd, start: Mapping[str, np.ndarray] | None = None) -> TrainingRun:
+    def train(
+        self, on_epoch_end: OnEpochEnd, on_step_end: OnStepEnd, start: Mapping[str, np.ndarray] | None = None
+    ) -> TrainingRun:
         """The whole run, from its own initial weights or from others."""
         model = self.with_weights(start)
         return torch_reference.training.train(
@@ -100,6 +105,9 @@ class TorchSide:
             model=model,
             device=self.device,
             on_epoch_end=lambda epoch, trained, metrics: on_epoch_end(epoch, named_weights(trained), metrics),
+            on_step_end=lambda step, trained: on_step_end(
+                step, lambda name, places: to_view(trained.get_parameter(name))[places]
+            ),
         )
 
     def build(self) -> torch.nn.Sequential:
@@ -134,6 +142,11 @@ class TorchSide:
         """Normalised pixels (N, 3072) of images moved by so many pixels."""
         images = torch.from_numpy(x).view(-1, *SHAPE)
         return torch_reference.data.shift_images(images, down, right).reshape(len(x), -1).numpy()
+
+
+def to_view(tensor: torch.Tensor) -> np.ndarray:
+    """Returns a tensor as it stands; on the CPU nothing is copied."""
+    return tensor.detach().cpu().numpy()
 
 
 def named_weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -200,10 +213,20 @@ class KerasSide:
         with keras.device(self.device):
             return birdplane_keras.training.compile_model(self._build(), self._recipe, self._engine)
 
-    def train(self, on_epoch_end: OnEpochEnd) -> TrainingRun:
+    def train(self, on_epoch_end: OnEpochEnd, on_step_end: OnStepEnd) -> TrainingRun:
         """The whole run, through `fit`."""
         with keras.device(self.device):
             model = self._build()
+        matches = match_layers(model, self._reference)
+        shapes = {name: tuple(variable.shape) for name, variable in matches.variables.items()}
+        positions = {  # in Keras' tensor, of each value of PyTorch's: to turn all of it at each step would take as long
+            match.name: match.from_keras(np.arange(math.prod(shapes[match.name])).reshape(shapes[match.name]))
+            for match in matches.tensors
+        }
+
+        def read(name: str, places: Places) -> np.ndarray:
+            return to_view(matches.variables[name].value).reshape(-1)[positions[name][places]]
+
         run = birdplane_keras.training.train(
             self._recipe,
             self._train,
@@ -212,6 +235,7 @@ class KerasSide:
             engine=self._engine,
             device=self.device,
             on_epoch_end=lambda epoch, trained, metrics: on_epoch_end(epoch, self._named_weights(trained), metrics),
+            on_step_end=lambda step, trained: on_step_end(step, read),
         )
         return dataclasses.replace(run, weights=self._renamed(run.weights, model))
 

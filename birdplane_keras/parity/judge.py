@@ -46,6 +46,7 @@ class Findings:
         churn: Validation examples that the sides predict differently at the end.
         hashes: SHA-256 sums of both sides' weights at the start and at the end.
         left_out: Rungs that were not asked for -> why.
+        trajectory: How the training runs went, in numbers.
         notes: What the judge could not do, in words.
     """
 
@@ -59,6 +60,7 @@ class Findings:
     churn: int | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    trajectory: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -199,6 +201,7 @@ def training_rungs(bench: Bench, findings: Findings, *, steps: int) -> Iterator[
             break
         synchronised.append(step)
     findings.losses = {side: together.losses[side] for side in ("keras", "torch")}
+    findings.trajectory = together.describe()
     if check.passed and synchronised:
         told = f"rounding had grown by steps {synchronised}; from one state, given to both, they make the same steps"
         findings.notes.append(told)

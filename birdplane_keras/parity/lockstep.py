@@ -1,7 +1,7 @@
 """Both sides and nudged copies of the reference, trained side by side over the same batches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,12 @@ import numpy as np
 from birdplane_keras.parity import ladder
 from birdplane_keras.parity.bench import Bench, Rows, Run
 from birdplane_keras.parity.checks import Check, one_ulp
-from birdplane_keras.parity.noise import NoiseEnvelope, largest_difference
+from birdplane_keras.parity.noise import NoiseEnvelope, largest_difference, largest_of_all
+from birdplane_keras.parity.samples import Read, WeightSamples
 from birdplane_keras.parity.tolerances import TOLERANCES
 
 COPIES = 2  # nudged copies that run beside the two sides
+NUDGE = f"weights, inputs and settings by one ULP at random, at the start and after each step ({COPIES} copies)"
 DRAWS = 6  # nudged copies that make one step from the same state
 NO_FLOOR: Mapping[str, float] = {}
 
@@ -28,6 +30,9 @@ class Lockstep:
         distances: For each of those, tensor -> largest difference between the sides.
         drift: For each of those, tensor -> the larger of the copies' differences from the reference, and at least one
             ULP of the tensor's largest entry, and the noise of the first few steps.
+        samples: Which few weights were compared after which steps.
+        step_distances: For each of those steps, the largest difference between the sides.
+        step_drift: Likewise, of a copy from the reference.
     """
 
     runs: Mapping[str, Run]
@@ -35,11 +40,35 @@ class Lockstep:
     checkpoints: list[int]
     distances: list[dict[str, float]]
     drift: list[dict[str, float]]
+    samples: WeightSamples
+    step_distances: list[float] = field(default_factory=list)
+    step_drift: list[float] = field(default_factory=list)
 
     def loss_drift(self) -> np.ndarray:
         """Returns, for each step, the larger difference of a copy's loss from the reference's."""
         copies = [losses for name, losses in self.losses.items() if name.startswith("copy")]
         return np.max([np.abs(copy.astype(np.float64) - self.losses["torch"]) for copy in copies], axis=0)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the losses by step, and how far losses and weights were apart, with the noise of both."""
+        ours, theirs = (self.losses[side].astype(np.float64) for side in ("keras", "torch"))
+        return {
+            "losses": {"torch": theirs.tolist(), "keras": ours.tolist()},
+            "loss_distances": {
+                "steps": list(range(1, len(ours) + 1)),
+                "steps_per_point": 1,
+                "sides": np.abs(ours - theirs).tolist(),
+                "envelope": self.loss_drift().tolist(),
+            },
+            "weight_distances": {
+                "steps": [step + 1 for step in self.checkpoints],
+                "sides": largest_of_all(self.distances),
+                "envelope": largest_of_all(self.drift),
+                "factor": TOLERANCES["final_weights"].factor,
+                "nudge": NUDGE,
+                "sampled": self.samples.describe(self.step_distances, self.step_drift),
+            },
+        }
 
     def first_beyond(self, checkpoint: int) -> str | None:
         """Returns the first tensor that is further away than the copies came up to a checkpoint, by its index."""
@@ -68,8 +97,11 @@ def train_in_lockstep(
     """
     runs: dict[str, Run] = {"keras": bench.port(), "torch": bench.reference()}
     runs |= {f"copy {index}": bench.reference(nudge=100 + index) for index in range(COPIES)}
+    reference = runs["torch"]
+    samples = WeightSamples({name: reference.read(name) for name in reference.names()}, len(plan))
     together = Lockstep(
         runs=runs,
+        samples=samples,
         losses={name: np.zeros(len(plan), np.float32) for name in runs},
         checkpoints=sorted(checkpoints),
         distances=[],
@@ -82,11 +114,21 @@ def train_in_lockstep(
             together.losses[name][step] = bench.to_loss(run.step(rows))
         if step in synchronised:
             bench.synchronise(runs["keras"], runs["torch"])
+        if step in samples:
+            samples.keep(step, reading(reference))
+            apart = {name: samples.distance(step, reading(run)) for name, run in runs.items()}
+            together.step_distances.append(apart.pop("keras"))
+            together.step_drift.append(max(apart.values()))
         if step in checkpoints:
             distances, drift = weight_distances(runs, floor)
             together.distances.append(distances)
             together.drift.append(drift)
     return together
+
+
+def reading(run: Run) -> Read:
+    """Returns what reads a few values of a run."""
+    return lambda name, places: run.read(name)[places]
 
 
 def makes_the_same_step(
@@ -168,7 +210,7 @@ def build_envelope(together: Lockstep, predictions: Mapping[str, Mapping[str, np
     copies = [outputs for name, outputs in predictions.items() if name.startswith("copy")]
     apart = [row_differences(copy[name], value) for copy in copies for name, value in theirs.items()]
     return NoiseEnvelope(
-        nudge=f"weights, inputs and settings by one ULP at random, at the start and after each step ({COPIES} copies)",
+        nudge=NUDGE,
         step_losses=together.loss_drift(),
         epochs=range(len(together.checkpoints)),
         weights=together.drift,

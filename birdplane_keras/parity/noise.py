@@ -1,7 +1,7 @@
 """How large "only rounding" is, measured on the reference itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -98,6 +98,7 @@ class NoiseEnvelope:
         weights: For each of those epochs, name -> largest absolute difference in that tensor.
         image_differences: (N,) for each validation image, the largest absolute difference of its final logits.
         churn: Validation images that the two predict differently at the end.
+        samples: (kept steps,) largest absolute difference of a few weights; empty where none were kept.
     """
 
     nudge: str
@@ -106,6 +107,7 @@ class NoiseEnvelope:
     weights: Sequence[Mapping[str, float]]
     image_differences: np.ndarray
     churn: int
+    samples: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def widened(self, other: "NoiseEnvelope") -> "NoiseEnvelope":
         """Returns the envelope of the copies of both: nowhere less than either."""
@@ -119,6 +121,7 @@ class NoiseEnvelope:
             ],
             image_differences=np.maximum(self.image_differences, other.image_differences),
             churn=max(self.churn, other.churn),
+            samples=np.maximum(self.samples, other.samples),
         )
 
     def largest_weight_difference(self) -> dict[str, float]:

@@ -30,6 +30,8 @@ class Report:
         noise: rung -> tensor -> the measured noise, in the tensor's unit.
         layers: One row for each matched layer of the forward pass.
         left_out: Rungs that were not asked for -> why.
+        trajectory: Both sides' losses by step, and how far losses and weights were apart, with the noise of both;
+            `None` where nothing was trained.
         notes: What the judge could not do, or did beside the rungs, in words.
         churn: Validation examples that the sides predict differently at the end; `None` where nothing was trained.
         source: `package.module:function` that made the pair, if it is known.
@@ -45,6 +47,7 @@ class Report:
     noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     layers: Sequence[Mapping[str, Any]] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    trajectory: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     churn: int | None = None
     source: str | None = None
@@ -78,6 +81,7 @@ class Report:
             "noise": self.noise,
             "layers": list(self.layers),
             "left_out": dict(self.left_out),
+            "trajectory": self.trajectory,
             "notes": list(self.notes),
         }
 

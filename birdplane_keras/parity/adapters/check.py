@@ -56,6 +56,7 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Report:
         noise=findings.noise,
         layers=findings.layers,
         left_out=findings.left_out,
+        trajectory=findings.trajectory,
         notes=findings.notes,
         churn=findings.churn,
         source=pair.source,
