@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from keras import layers
 
 from birdplane_keras.data import load_data
-from birdplane_keras.model import LinearUniform
+from birdplane_keras.model import linear_uniform
 from birdplane_keras.parity import Pair, channels_last
 from birdplane_keras.torch_equivalents import Adam
 
@@ -58,10 +58,10 @@ def build_keras(seed: int, *, initialised: bool, torch_adam: bool) -> keras.Sequ
     """
     keras.utils.set_random_seed(seed)
 
-    def start(fan_in: int) -> dict[str, LinearUniform]:
+    def start(fan_in: int) -> dict[str, keras.initializers.Initializer]:
         if not initialised:
             return {}
-        return {"kernel_initializer": LinearUniform(fan_in), "bias_initializer": LinearUniform(fan_in)}
+        return {"kernel_initializer": linear_uniform(fan_in), "bias_initializer": linear_uniform(fan_in)}
 
     model = keras.Sequential(
         [

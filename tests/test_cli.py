@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from birdplane_keras import cli
+from birdplane_keras.commands import compare
+from birdplane_keras.commands.arguments import name_run
 from birdplane_keras.recipe import PRESETS, build_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -98,14 +100,16 @@ def test_synthetic_data_is_labelled(synthetic_dir, capsys):
     assert "SYNTHETIC DATA, not CIFAR-10" in printed
 
 
-def test_train_prints_scikit_learns_report(synthetic_dir, capsys):
+def test_train_prints_scikit_learns_report(synthetic_dir, tmp_path, capsys):
     flags = ["train", "--preset", "small", "--epochs", "2", "--synthetic", "--data-dir", str(synthetic_dir)]
-    status, printed, _ = outcome(cli.main, flags, capsys)
+    status, printed, _ = outcome(cli.main, [*flags, "--out", str(tmp_path)], capsys)
     assert status == 0
     assert "SYNTHETIC DATA" in printed
     assert "precision" in printed
     accuracy = float(printed.split("Validation accuracy: ")[1].split()[0])
     assert 0.6 < accuracy < 1  # the stand-in can be learned
+    for name in ("report.html", "model_card.md"):
+        assert "SYNTHETIC DATA" in (tmp_path / name).read_text()
 
 
 def test_a_comparison_on_the_stand_in_is_labelled_in_every_output(synthetic_dir, tmp_path, capsys):
@@ -141,7 +145,7 @@ def test_a_fault_of_ours_is_not_reported_as_a_divergence(tmp_path, capsys, monke
     def fail(_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "check_device", fail)
+    monkeypatch.setattr(compare, "check_device", fail)
     status, _, errors = outcome(cli.compare, ["--out", str(tmp_path)], capsys)
     assert status == 70
     assert errors[-1] == "ZeroDivisionError"
@@ -158,7 +162,7 @@ def test_a_fault_of_ours_is_not_reported_as_a_divergence(tmp_path, capsys, monke
     ],
 )
 def test_a_short_look_overwrites_no_full_run(epochs, seed, engine, synthetic, name):
-    assert cli.name_run(build_recipe("narrow", epochs=epochs, seed=seed), engine, synthetic) == name
+    assert name_run(build_recipe("narrow", epochs=epochs, seed=seed), engine, synthetic) == name
 
 
 def test_a_full_output_folder_is_one_line(tmp_path, capsys, monkeypatch, synthetic_dir):
@@ -172,6 +176,21 @@ def test_a_full_output_folder_is_one_line(tmp_path, capsys, monkeypatch, synthet
     status, _, errors = outcome(cli.compare, flags, capsys)
     assert (status, len(errors)) == (2, 1)
     assert "No space left on device" in errors[0]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_with_an_example(name, capsys):
+    status, printed, errors = outcome(cli.main, [name, "--help"], capsys)
+    assert (status, errors) == (0, [])
+    assert f"example: birdplane {name}" in " ".join(printed.split())
+
+
+def test_the_commands_are_those_of_the_readme(capsys):
+    status, printed, _ = outcome(cli.main, ["--help"], capsys)
+    assert status == 0
+    wanted = "data train evaluate predict compare show parameters shift export report"
+    assert list(cli.COMMANDS) == wanted.split()
+    assert all(f"\n    {name}" in printed for name in wanted.split())
 
 
 @pytest.mark.parametrize(

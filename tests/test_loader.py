@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import birdplane_keras.data  # noqa: F401 (importing it registers the builder)
-from birdplane_keras.data import loader
+from birdplane_keras.data import as_dataframe, loader, style_dataframe
 from birdplane_keras.data.archive import read_split
 from birdplane_keras.data.builder import Birdplane, digest
 from birdplane_keras.data.loader import load_data
@@ -34,6 +34,18 @@ def test_the_builder_is_found_by_name_and_describes_itself(data_dir):
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 10_000, "test": 2_000}
     assert "Krizhevsky" in builder.info.citation
     assert "cs.toronto.edu" in builder.info.homepage
+
+
+def test_examples_become_a_table_without_tensorflow(data_dir, images):
+    source = tfds.data_source("birdplane", split="test", data_dir=data_dir / loader.PREPARED_FOLDER)
+    info = tfds.builder("birdplane", data_dir=data_dir / loader.PREPARED_FOLDER).info
+    frame = as_dataframe(source, info, rows=3)
+    assert frame.columns.tolist() == ["id", "image", "label"]
+    assert [frame["label"][row] for row in range(3)] == [("airplane", "bird")[label] for label in images[1][1][:3]]
+    assert all(np.array_equal(frame["image"][row], images[1][0][row]) for row in range(3))
+    assert frame["id"][0].startswith("test-0")
+    assert style_dataframe(frame, info).to_html().count('<img src="data:image/png;base64') == 3
+    assert len(as_dataframe(source, info)) == 2_000
 
 
 def test_ids_tell_split_and_place_in_cifar10(images, batches, data_dir):

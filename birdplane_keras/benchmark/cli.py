@@ -4,7 +4,8 @@ import argparse
 import datetime
 from pathlib import Path
 
-from birdplane_keras.cli import OneLineParser, add_data_arguments, check_device, prepare_folder, run
+from birdplane_keras.cli import OneLineParser, run
+from birdplane_keras.commands.arguments import add_data_arguments, check_device, prepare_folder
 from birdplane_keras.errors import RequestError
 
 ROUNDS, QUICK_ROUNDS = 15, 3

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from birdplane_keras.cli import OneLineParser, add_data_arguments, prepare_folder, run
+from birdplane_keras.cli import OneLineParser, run
+from birdplane_keras.commands.arguments import add_data_arguments, prepare_folder
 from birdplane_keras.errors import RequestError
 from birdplane_keras.recipe import PRESETS
 from birdplane_keras.reproduction.jobs import MORE_SEEDS, OVER_SEEDS, Job, plan_jobs

@@ -1,22 +1,23 @@
-"""The commands of `birdplane` that answer the article's questions: show, parameters, shift."""
+"""The commands that answer the article's questions: show, parameters, shift."""
 
 import argparse
 import csv
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from birdplane_keras.cli import (
+from birdplane_keras.commands.arguments import (
+    add_preset_arguments,
     add_run_arguments,
-    add_train_arguments,
     check_device,
     check_engine,
     name_run,
     prepare_folder,
-    preset_command,
+    write,
 )
+from birdplane_keras.commands.compare import preset_command
 from birdplane_keras.errors import RequestError
 from birdplane_keras.labels import SPLIT_SIZES
 from birdplane_keras.recipe import IMAGE_SIZE, PRESETS, Recipe, build_recipe
@@ -35,7 +36,7 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares which image to show."""
     parser.add_argument("index", type=int, metavar="INDEX", help="of the image in its split, from 0")
     parser.add_argument("--split", default="train", metavar="NAME", help="train or validation (default: train)")
-    add_train_arguments(parser)
+    add_preset_arguments(parser)
     add_run_folder(parser)
     parser.set_defaults(command=show_command)
     parser.epilog = "example: birdplane show 0 --preset narrow"
@@ -61,13 +62,6 @@ def add_shift_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help=where)
     parser.set_defaults(command=shift_command)
     parser.epilog = "example: birdplane shift --preset narrow shifted convolution"
-
-
-COMMANDS = (
-    ("show", add_show_arguments, "show an image, and what both sides say about it, untrained and trained"),
-    ("parameters", add_parameters_arguments, "count the parameters of both sides, for larger images, too"),
-    ("shift", add_shift_arguments, "measure the accuracy of both sides on shifted images"),
-)
 
 
 def show_command(arguments: argparse.Namespace) -> int:
@@ -207,15 +201,3 @@ def load_sides(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> A
         device=arguments.device,
         synthetic=arguments.synthetic,
     )
-
-
-def write(save: Callable[[], None], path: Path) -> None:
-    """Writes a file.
-
-    Raises:
-        RequestError: There is no room, or no right to.
-    """
-    try:
-        save()
-    except OSError as error:
-        raise RequestError(f"expected room and rights to write, received «{error.strerror}» for {path}") from error

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from birdplane_keras import cli
+from birdplane_keras.commands import article
 from birdplane_keras.comparison.look import look_at
 from birdplane_keras.comparison.parameters import count_parameters
 from birdplane_keras.comparison.trained import load_trained
@@ -54,9 +55,7 @@ def refused(capsys, *flags):
 
 
 def test_show_trains_what_is_not_trained_and_then_no_more(run_folder, data_dir, capsys, monkeypatch):
-    from birdplane_keras import commands
-
-    monkeypatch.setattr(commands, "preset_command", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(article, "preset_command", lambda *_: pytest.fail("trained again"))
     flags = ["show", "3", "--split", "validation", "--preset", "small", *EPOCH]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # the article's warning about clipping is one
