@@ -82,9 +82,12 @@ def test_evaluation_and_reporting_import_no_framework(path):
 @pytest.mark.parametrize(
     ("package", "owners"),
     [
-        ("tensorflow_datasets", {"builder.py", "loader.py"}),
+        ("tensorflow_datasets", {"builder.py", "dataframe.py", "loader.py"}),
         ("matplotlib", {"figures.py"}),
         ("torchvision", set()),
+        ("jinja2", {"model_card.py", "render.py"}),
+        ("onnxruntime", {"onnx_graph.py"}),
+        ("safetensors", {"state_dict.py"}),
         ("tensorflow", set()),
     ],
 )
@@ -133,7 +136,9 @@ def test_the_original_alone_on_the_path_loads_no_keras_tensorflow_or_port(tmp_pa
     assert not {name.split(".")[0] for name in loaded} & {"keras", "tensorflow", "birdplane_keras"}
 
 
-@pytest.mark.parametrize("door", ["compare(['--help'])", "main(['--help'])", "main(['shift', '--help'])"])
+@pytest.mark.parametrize(
+    "door", ["compare(['--help'])", "main(['--help'])", "main(['shift', '--help'])", "main(['predict', '--help'])"]
+)
 def test_help_loads_nothing_heavy(door):
     loaded = loaded_by(f"from birdplane_keras.cli import compare, main\ntry: {door}\nexcept SystemExit: pass")
     heavy = {"keras", "torch", "torchvision", "tensorflow_datasets", "matplotlib", "sklearn", "numpy", "rich"}

@@ -1,5 +1,7 @@
 """The project's own papers: what they say can be checked, so it is."""
 
+import contextlib
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -8,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from birdplane_keras.parity.tolerances import RUNGS
 from birdplane_keras.published import PUBLISHED, describe_published
@@ -38,6 +41,23 @@ def test_every_dependency_is_pinned_in_the_constraints():
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     needed = {normal(entry) for group in groups for entry in group}
     assert needed - {"birdplane-keras"} <= pinned
+
+
+def test_the_base_install_brings_nothing_that_is_optional():
+    """Neither does anything that it brings: the closure of what the installed packages require."""
+    optional = {"onnx", "onnxruntime", "onnxscript", "tensorboard", "playwright", "selenium", "pandas", "tensorflow"}
+    brought, open_ = set(), list(PROJECT["project"]["dependencies"])
+    while open_:
+        requirement = Requirement(open_.pop())
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        name = requirement.name.lower().replace("_", "-")
+        if name not in brought:
+            brought.add(name)
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # of another platform's
+                open_ += importlib.metadata.requires(name) or []
+    assert {"torch", "numpy", "protobuf"} <= brought  # control: what others bring was seen
+    assert not brought & optional
 
 
 def test_the_gate_runs_the_readmes_two_commands():
