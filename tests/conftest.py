@@ -1,6 +1,7 @@
 """What the tests share: the real images, found or fetched once, and the generated stand-in."""
 
 import os
+import random
 
 os.environ["KERAS_BACKEND"] = "torch"  # before any test module imports keras: isort puts that import first
 # Two processes of several threads each would wait for one another; what tests start takes this over.
@@ -10,10 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from birdplane_keras.data import default_data_dir, find_or_fetch, load_data
 from birdplane_keras.data.inputs import normalize
 from birdplane_keras.data.location import VerifiedBatches
+
+
+@pytest.hookimpl(tryfirst=True)  # before its fixtures
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a test draws does not depend on which tests its process ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

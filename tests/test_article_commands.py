@@ -146,6 +146,7 @@ def test_the_unmoved_images_score_what_the_report_says(trained, run_folder):
     assert distances[1] == pytest.approx((np.sum(measured["torch"]) - distances[0]) / 8)
 
 
+@pytest.mark.slow
 def test_shift_writes_every_number_and_a_picture(run_folder, data_dir, tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "small").symlink_to(run_folder)

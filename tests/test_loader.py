@@ -87,6 +87,7 @@ def test_damaged_prepared_images_are_prepared_again(prepared, caplog):
     assert "are damaged" in caplog.text
 
 
+@pytest.mark.slow
 def test_prepared_images_are_checked_against_their_sum(prepared, caplog):
     folder, expected = prepared
     victim = next((folder / loader.PREPARED_FOLDER).rglob("metadata.json"))

@@ -135,7 +135,7 @@ def test_the_gradients_of_a_step_round_otherwise_too():
     with RoundOtherwise(Nudge(0, 64)):
         moved = gradient()
     assert not torch.equal(moved, exact)
-    assert torch.allclose(moved, exact, rtol=1e-5)
+    assert (moved - exact).abs().max() <= 1e-6 * exact.abs().max()
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 3, 5), (2, 3, 5, 4), (2, 3, 2, 3, 2)], ids=str)

@@ -55,6 +55,7 @@ def test_the_convolutions_are_bit_exact_on_two_threads_too(tmp_path):
     assert (status, report["verdict"], report["environment"]["threads"]) == (0, "bit-exact", 2)
 
 
+@slow
 def test_a_new_preset_is_one_entry_on_each_side(tmp_path, monkeypatch):
     fields = {"name": "tiny", "hidden_layers": (16,), "head": "logits", "loss": "cross_entropy", "largest_shift": 2}
     monkeypatch.setitem(PRESETS, "tiny", Recipe(**fields))
