@@ -132,9 +132,9 @@ def test_a_copy_that_met_too_little_rounding_is_not_the_last_word(tmp_path, monk
         monkeypatch.setattr(birdplane_keras.training, "build_optimizer", lambda recipe: keras.optimizers.SGD(schedule))
     draws, compare_training, measure = [], run.compare_training, run.measure_envelope
 
-    def measure_and_count(reference, theirs, snapshots, epochs, draw=0):
+    def measure_and_count(*arguments, draw=0):
         draws.append(draw)
-        return measure(reference, theirs, snapshots, epochs, draw)
+        return measure(*arguments, draw=draw)
 
     def compare_against_the_first_copy_in_vain(bench, trained, envelope, findings):
         trajectory, *others = compare_training(bench, trained, envelope, findings)

@@ -127,7 +127,7 @@ def compare_sides(bench: ProgramsBench, port: KerasSide, reference: TorchSide, *
             if envelope is None or not is_amplified_rounding(bench, checks_of_training[0], findings):
                 break
             findings.notes.append(f"copy {draw + 1} of the reference was trained: rounding had been amplified")
-            envelope = envelope.widened(measure_envelope(reference, theirs, snapshots, samples, epochs, draw))
+            envelope = envelope.widened(measure_envelope(reference, theirs, snapshots, samples, epochs, draw=draw))
             checks_of_training = compare_training(bench, trained, envelope, findings)
     checks += checks_of_training
     return Comparison(

@@ -5,7 +5,6 @@ Weights appear in the reference's names and layout on both sides.
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ import torch_reference.data
 import torch_reference.model
 import torch_reference.training
 from birdplane_keras.data.inputs import SHAPE, normalize, shift_pixels
+from birdplane_keras.parity.adapters.arrays import to_numpy, to_view
 from birdplane_keras.parity.adapters.matching import match_layers
-from birdplane_keras.parity.adapters.torch_run import to_numpy
 from birdplane_keras.parity.adapters.transfer import TransferError, torch_to_keras
 from birdplane_keras.parity.records import Tensors, TrainingRun
 from birdplane_keras.parity.samples import Places, Read
@@ -144,11 +143,6 @@ class TorchSide:
         return torch_reference.data.shift_images(images, down, right).reshape(len(x), -1).numpy()
 
 
-def to_view(tensor: torch.Tensor) -> np.ndarray:
-    """Returns a tensor as it stands; on the CPU nothing is copied."""
-    return tensor.detach().cpu().numpy()
-
-
 def named_weights(model: torch.nn.Module) -> dict[str, np.ndarray]:
     """Returns a copy of every trainable tensor under its PyTorch name."""
     return {name: to_numpy(weight) for name, weight in model.named_parameters() if weight.requires_grad}
@@ -218,14 +212,10 @@ class KerasSide:
         with keras.device(self.device):
             model = self._build()
         matches = match_layers(model, self._reference)
-        shapes = {name: tuple(variable.shape) for name, variable in matches.variables.items()}
-        positions = {  # in Keras' tensor, of each value of PyTorch's: to turn all of it at each step would take as long
-            match.name: match.from_keras(np.arange(math.prod(shapes[match.name])).reshape(shapes[match.name]))
-            for match in matches.tensors
-        }
+        by_name = {match.name: match for match in matches.tensors}
 
         def read(name: str, places: Places) -> np.ndarray:
-            return to_view(matches.variables[name].value).reshape(-1)[positions[name][places]]
+            return by_name[name].view_keras(to_view(matches.variables[name].value))[places]
 
         run = birdplane_keras.training.train(
             self._recipe,

@@ -21,8 +21,10 @@ class TensorMatch:
         torch: Names in `state_dict()`.
         trainable: Whether the Keras variable is trainable, and whether any of the PyTorch tensors requires gradients.
         from_keras: Keras value -> view.
+        view_keras: The same where the view may share the value's memory.
         to_keras: View -> Keras value.
         from_torch: PyTorch values, in the order of `torch`, -> view.
+        view_torch: The same where the view may share the values' memory.
         to_torch: (view, current PyTorch values) -> new PyTorch values.
         gradient_from_torch: Like `from_torch`, for gradients; `None` stands for a tensor without one, and is returned
             where no tensor has one.
@@ -33,8 +35,10 @@ class TensorMatch:
     torch: tuple[str, ...]
     trainable: tuple[bool, bool]
     from_keras: Callable[[np.ndarray], np.ndarray]
+    view_keras: Callable[[np.ndarray], np.ndarray]
     to_keras: Callable[[np.ndarray], np.ndarray]
     from_torch: Callable[..., np.ndarray]
+    view_torch: Callable[..., np.ndarray]
     to_torch: Callable[[np.ndarray, Sequence[np.ndarray]], list[np.ndarray]]
     gradient_from_torch: Callable[..., np.ndarray | None]
 
@@ -195,7 +199,7 @@ def rows(start: int, stop: int) -> Joint:
 def matched(
     *, name: str, keras: str, torch: tuple[str, ...], trainable: tuple[bool, bool], turn: Turn, joint: Joint
 ) -> TensorMatch:
-    """Joins the two halves of a layout; every array that the match returns is a contiguous copy."""
+    """Joins the two halves of a layout; what it returns are contiguous copies, but for its two views."""
 
     def gradient(*gradients: np.ndarray | None) -> np.ndarray | None:
         whole = joint.read_gradient(*gradients)
@@ -207,8 +211,10 @@ def matched(
         torch=torch,
         trainable=trainable,
         from_keras=lambda array: np.array(turn.there(array), order="C"),
+        view_keras=turn.there,
         to_keras=lambda view: np.array(turn.back(view), order="C"),
         from_torch=lambda *values: np.array(joint.read(*values), order="C"),
+        view_torch=joint.read,
         to_torch=lambda view, now: [np.array(value, order="C") for value in joint.write(view, now)],
         gradient_from_torch=gradient,
     )

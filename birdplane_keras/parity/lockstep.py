@@ -10,7 +10,7 @@ from birdplane_keras.parity import ladder
 from birdplane_keras.parity.bench import Bench, Rows, Run
 from birdplane_keras.parity.checks import Check, one_ulp
 from birdplane_keras.parity.noise import NoiseEnvelope, largest_difference, largest_of_all
-from birdplane_keras.parity.samples import Read, WeightSamples
+from birdplane_keras.parity.samples import WeightSamples
 from birdplane_keras.parity.tolerances import TOLERANCES
 
 COPIES = 2  # nudged copies that run beside the two sides
@@ -115,8 +115,8 @@ def train_in_lockstep(
         if step in synchronised:
             bench.synchronise(runs["keras"], runs["torch"])
         if step in samples:
-            samples.keep(step, reading(reference))
-            apart = {name: samples.distance(step, reading(run)) for name, run in runs.items()}
+            samples.keep(step, reference.read_some)
+            apart = {name: samples.distance(step, run.read_some) for name, run in runs.items()}
             together.step_distances.append(apart.pop("keras"))
             together.step_drift.append(max(apart.values()))
         if step in checkpoints:
@@ -124,11 +124,6 @@ def train_in_lockstep(
             together.distances.append(distances)
             together.drift.append(drift)
     return together
-
-
-def reading(run: Run) -> Read:
-    """Returns what reads a few values of a run."""
-    return lambda name, places: run.read(name)[places]
 
 
 def makes_the_same_step(

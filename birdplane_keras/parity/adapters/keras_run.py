@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from birdplane_keras import torch_plugin
+from birdplane_keras.parity.adapters.arrays import to_numpy, to_view
 from birdplane_keras.parity.adapters.matching import Matching
 from birdplane_keras.parity.adapters.pair import Pair, named_leaves, port_examples, validation_inputs
-from birdplane_keras.parity.adapters.torch_run import to_numpy
 from birdplane_keras.parity.records import Tensors
+from birdplane_keras.parity.samples import Places
 
 KNOWN = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
 RATES = ("rate", "dropout", "recurrent_dropout", "_dropout")  # what Keras' layers call the share that they drop
@@ -125,6 +126,10 @@ class KerasRun:
     def read(self, name: str) -> np.ndarray:
         """Returns the value of a matched tensor, in PyTorch's layout."""
         return self._matches[name].from_keras(to_numpy(self.matching.variables[name].value))
+
+    def read_some(self, name: str, places: Places) -> np.ndarray:
+        """Returns the values at some places of a matched tensor, in PyTorch's layout."""
+        return self._matches[name].view_keras(to_view(self.matching.variables[name].value))[places]
 
     def set_weights(self, weights: Tensors) -> None:
         """Sets matched tensors from their views; the start stays what it was."""

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from birdplane_keras.parity.adapters.arrays import to_numpy
 from birdplane_keras.parity.adapters.nudging import Nudge
 from birdplane_keras.parity.adapters.pair import flatten
-from birdplane_keras.parity.adapters.torch_run import TorchRun, to_numpy
+from birdplane_keras.parity.adapters.torch_run import TorchRun
 from birdplane_keras.parity.tolerances import TOLERANCES
 
 Call = tuple[tuple[Any, ...], Any]  # what a layer was given, by position, and what it returned

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from birdplane_keras.parity.adapters.arrays import to_numpy
 from birdplane_keras.parity.adapters.keras_run import KerasRun
 from birdplane_keras.parity.adapters.pair import named_leaves
-from birdplane_keras.parity.adapters.torch_run import TorchRun, to_numpy
+from birdplane_keras.parity.adapters.torch_run import TorchRun
 from birdplane_keras.parity.records import Reading, Tensors
 
 

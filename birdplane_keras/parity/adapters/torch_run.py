@@ -12,19 +12,15 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from birdplane_keras.parity.adapters.arrays import to_numpy, to_view
 from birdplane_keras.parity.adapters.matching import Matching
 from birdplane_keras.parity.adapters.nudging import Nudge, RoundOtherwise, lay_out_otherwise, nudge_number
 from birdplane_keras.parity.adapters.pair import Pair, named_leaves, reference_examples, validation_inputs
+from birdplane_keras.parity.samples import Places
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 Rewrite = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Call]
 STATES = ("momentum_buffer", "exp_avg", "exp_avg_sq", "square_avg", "sum")  # what optimizers keep for each weight
-
-
-def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """Returns a copy on the CPU; bfloat16, which NumPy lacks, becomes float32."""
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy().copy()
 
 
 class Rewriting(TorchFunctionMode):
@@ -227,6 +223,11 @@ class TorchRun:
         """Returns the value of a matched tensor."""
         match = self._matches[name]
         return match.from_torch(*(to_numpy(self._values[part]) for part in match.torch))
+
+    def read_some(self, name: str, places: Places) -> np.ndarray:
+        """Returns the values at some places of a matched tensor."""
+        match = self._matches[name]
+        return match.view_torch(*(to_view(self._values[part]) for part in match.torch))[places]
 
     def set_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Sets matched tensors from their views."""

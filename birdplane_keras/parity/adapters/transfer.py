@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from birdplane_keras.parity.adapters.arrays import to_numpy
 from birdplane_keras.parity.adapters.matching import LayerMapping, Matching, TransferError, match_layers
 
 __all__ = ["TransferError", "keras_to_torch", "torch_to_keras"]
@@ -26,7 +27,7 @@ def torch_to_keras(torch_module: nn.Module, keras_model: Any, mapping: LayerMapp
     tensors = tensors_of(torch_module)
     values: dict[int, np.ndarray] = {}
     for match in matching.tensors:
-        value = match.to_keras(match.from_torch(*(read(tensors[name]) for name in match.torch)))
+        value = match.to_keras(match.from_torch(*(to_numpy(tensors[name]) for name in match.torch)))
         before = values.setdefault(id(matching.variables[match.name]), value)
         if not np.array_equal(before, value, equal_nan=True):
             raise TransferError(
@@ -53,8 +54,8 @@ def keras_to_torch(keras_model: Any, torch_module: nn.Module, mapping: LayerMapp
     """
     matching = fitting(keras_model, torch_module, mapping)
     tensors = tensors_of(torch_module)
-    views = {match.name: match.from_keras(read(matching.variables[match.name].value)) for match in matching.tensors}
-    values = {id(tensors[name]): read(tensors[name]) for match in matching.tensors for name in match.torch}
+    views = {match.name: match.from_keras(to_numpy(matching.variables[match.name].value)) for match in matching.tensors}
+    values = {id(tensors[name]): to_numpy(tensors[name]) for match in matching.tensors for name in match.torch}
     for match in matching.tensors:
         now = [values[id(tensors[name])] for name in match.torch]
         views[match.name] = views[match.name].astype(now[0].dtype)
@@ -89,9 +90,3 @@ def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
     """Returns parameters and buffers by dotted name, tied ones under each name."""
     parameters, buffers = module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
     return {**dict(parameters), **dict(buffers)}
-
-
-def read(tensor: torch.Tensor) -> np.ndarray:
-    """Returns a copy on the CPU; bfloat16, which NumPy lacks, becomes float32."""
-    tensor = tensor.detach().cpu()
-    return np.array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
