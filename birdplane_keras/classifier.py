@@ -90,7 +90,7 @@ class BirdPlaneClassifier(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
         self.device = device
 
-    def fit(self, X, y, sample_weight=None):  # noqa: N803 (scikit-learn's name)
+    def fit(self, X, y, sample_weight=None):
         """Trains from new weights.
 
         Args:
@@ -112,7 +112,7 @@ class BirdPlaneClassifier(ClassifierMixin, BaseEstimator):
         self._train(x, codes, weights, self.epochs, held_out)
         return self
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):  # noqa: N803
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Makes one more pass, over these rows; nothing is held out.
 
         Args:
@@ -137,21 +137,21 @@ class BirdPlaneClassifier(ClassifierMixin, BaseEstimator):
         self._train(x, np.searchsorted(self.classes_, y), self._check_weights(sample_weight, x, y), 1, None)
         return self
 
-    def decision_function(self, X):  # noqa: N803
+    def decision_function(self, X):
         """Returns (N,) the second class's logit less the first's; with more than two classes, logits (N, classes)."""
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def predict(self, X):  # noqa: N803
+    def predict(self, X):
         """Returns the label of the largest logit: (N,)."""
         best = self._logits(X).argmax(axis=1)
         return self.classes_[best]
 
-    def predict_proba(self, X):  # noqa: N803
+    def predict_proba(self, X):
         """Returns probabilities (N, classes) float64, in the order of `classes_`."""
         return softmax(self._logits(X), axis=1)
 
-    def predict_log_proba(self, X):  # noqa: N803
+    def predict_log_proba(self, X):
         """Returns the logarithms of `predict_proba`."""
         return log_softmax(self._logits(X), axis=1)
 
@@ -168,11 +168,11 @@ class BirdPlaneClassifier(ClassifierMixin, BaseEstimator):
             self._build()
             self.model_.set_weights(weights)
 
-    def _check_rows(self, X, y, reset: bool = True) -> tuple[np.ndarray, np.ndarray]:  # noqa: N803
+    def _check_rows(self, X, y, reset: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Returns rows (N, D) float32 and labels (N,), and notes what the rows are."""
         self._check_parameters()
-        pixels, X = flatten_images(X)  # noqa: N806
-        X, y = validate_data(self, X, y, dtype=np.uint8 if pixels else np.float32, reset=reset)  # noqa: N806
+        pixels, X = flatten_images(X)
+        X, y = validate_data(self, X, y, dtype=np.uint8 if pixels else np.float32, reset=reset)
         check_classification_targets(y)
         if reset:
             self.pixels_ = pixels
@@ -254,17 +254,17 @@ class BirdPlaneClassifier(ClassifierMixin, BaseEstimator):
         for name, values in history.history.items():
             self.history_.setdefault(name, []).extend(values)
 
-    def _logits(self, X) -> np.ndarray:  # noqa: N803
+    def _logits(self, X) -> np.ndarray:
         """Returns logits (N, classes) float64, as they come in float32."""
         check_is_fitted(self)
-        pixels, X = flatten_images(X)  # noqa: N806
-        X = validate_data(self, X, dtype=np.uint8 if pixels else np.float32, reset=False)  # noqa: N806
+        pixels, X = flatten_images(X)
+        X = validate_data(self, X, dtype=np.uint8 if pixels else np.float32, reset=False)
         rows = self._standardise(X, pixels)
         with keras.device(self.device):
             return predict_rows(self.model_, rows).astype(np.float64)
 
 
-def flatten_images(X) -> tuple[bool, Any]:  # noqa: N803
+def flatten_images(X) -> tuple[bool, Any]:
     """Returns whether `X` is pixels, and `X` with images (N, 32, 32, 3) flattened to (N, 3072).
 
     Raises:

@@ -1,5 +1,6 @@
 """A training run in plain numbers: what `report.json` says of a side, and of what it ran on."""
 
+import dataclasses
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from birdplane_keras.evaluation import evaluate_logits
 from birdplane_keras.parity.certificate import sha256_of
 from birdplane_keras.parity.records import TrainingRun
+from birdplane_keras.recipe import Recipe
 
 
 def describe_environment(device: str) -> dict[str, Any]:
@@ -23,6 +25,26 @@ def describe_environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device,
         "threads": torch.get_num_threads(),
+    }
+
+
+def describe_settings(recipe: Recipe, *, engine: str, source: str, device: str) -> dict[str, Any]:
+    """Returns what was run: what its figures are of, and what they depend on.
+
+    Args:
+        recipe: What was trained.
+        engine: What the steps of Keras ran on.
+        source: `cifar-10` or `synthetic`.
+        device: Where, as PyTorch names it.
+    """
+    return {
+        "preset": recipe.name,
+        "engine": engine,
+        "data": source,
+        "seed": recipe.seed,
+        "epochs": recipe.epochs,
+        "recipe": dataclasses.asdict(recipe),
+        "environment": describe_environment(device),
     }
 
 

@@ -12,7 +12,7 @@ name. Three things differ all the same. Each later function has followed one mor
 import keras
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 (as PyTorch's tutorials call it)
 from keras import layers
 
 from birdplane_keras.data import load_data

@@ -6,8 +6,7 @@ import shutil
 import time
 
 import pytest
-
-from birdplane_keras import cli
+from comparing import compare_by_rounding
 
 pytestmark = pytest.mark.slow
 WIDTHS = (1280, 768, 360)  # pixels: a screen, a tablet, a phone
@@ -15,11 +14,7 @@ WIDTHS = (1280, 768, 360)  # pixels: a screen, a tablet, a phone
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory, data_dir):
-    """The folder of a comparison in which the sides differ by rounding: every chart has something to show."""
-    folder = tmp_path_factory.mktemp("compared")
-    flags = ["compare", "--preset", "small", "--epochs", "8", "--engine", "stock", "--out", str(folder)]
-    assert cli.main([*flags, "--data-dir", str(data_dir)]) == 0
-    return folder
+    return compare_by_rounding(tmp_path_factory.mktemp("compared"), data_dir, epochs=8)
 
 
 @pytest.fixture(scope="module")

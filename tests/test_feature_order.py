@@ -133,7 +133,7 @@ def test_a_flattened_map_of_three_axes_is_reordered_and_a_sequence_is_not(rng):
 
 
 def test_flattened_images_are_reordered_and_pooled_ones_are_not(rng):
-    linear = lambda: nn.Sequential(nn.Flatten(), nn.Linear(40, 3))  # noqa: E731
+    linear = lambda: nn.Sequential(nn.Flatten(), nn.Linear(40, 3))  # noqa: E731 (one of two alternatives, next to the other)
     check_both_ways(port((4, 5, 2), layers.Flatten(), layers.Dense(3)), linear, images(rng, 3, 2, 4, 5), last)
     pooled = port((4, 5, 2), layers.Conv2D(3, 2), layers.GlobalAveragePooling2D(), layers.Dense(3))
     check_both_ways(

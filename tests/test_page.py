@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from comparing import compare_by_rounding
 
-from birdplane_keras import cli
 from birdplane_keras.reporting.page.charts import Chart, Line, powers, ticks
 from birdplane_keras.reporting.page.details import Details, load_details
 from birdplane_keras.reporting.page.pictures import mosaic
@@ -45,11 +45,7 @@ class Checker(HTMLParser):
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory, data_dir):
-    """The folder of a comparison of one epoch in which the sides differ by rounding."""
-    folder = tmp_path_factory.mktemp("compared")
-    flags = ["compare", "--preset", "small", "--epochs", "2", "--engine", "stock", "--out", str(folder)]
-    assert cli.main([*flags, "--data-dir", str(data_dir)]) == 0
-    return folder
+    return compare_by_rounding(tmp_path_factory.mktemp("compared"), data_dir, epochs=2)
 
 
 @pytest.fixture(scope="module")

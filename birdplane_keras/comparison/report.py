@@ -20,7 +20,7 @@ from birdplane_keras.reporting import figures
 from birdplane_keras.reporting.page.details import DETAILS_FILE, Details, choose_units, save_details
 from birdplane_keras.reporting.page.render import PAGE_FILE, save_page
 from birdplane_keras.reporting.terminal import SIDES
-from birdplane_keras.run_report import describe_environment, describe_run
+from birdplane_keras.run_report import describe_run, describe_settings
 
 WEIGHTS_FILE = "weights.npz"
 
@@ -36,13 +36,7 @@ def build_report(comparison: Comparison, recipe: Recipe, *, engine: str, source:
     return {
         "kind": "preset",
         "verdict": comparison.verdict,
-        "preset": recipe.name,
-        "engine": engine,
-        "data": source,
-        "seed": recipe.seed,
-        "epochs": recipe.epochs,
-        "recipe": dataclasses.asdict(recipe),
-        "environment": describe_environment(device),
+        **describe_settings(recipe, engine=engine, source=source, device=device),
         **sides,
         "churn": comparison.churn,
         "first_failure": describe_failure(comparison),

@@ -1,6 +1,5 @@
 """What `birdplane train` leaves in a folder: the model, its card, the report and its page."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from birdplane_keras.recipe import Recipe
 from birdplane_keras.reporting.model_card import CARD_FILE, render_model_card
 from birdplane_keras.reporting.page.details import DETAILS_FILE, Details, choose_units, save_details
 from birdplane_keras.reporting.page.render import PAGE_FILE, save_page
-from birdplane_keras.run_report import describe_environment, describe_run
+from birdplane_keras.run_report import describe_run, describe_settings
 from birdplane_keras.training import TrainingRun, stock_model
 
 
@@ -34,13 +33,7 @@ def build_train_report(
     """
     return {
         "kind": "train",
-        "preset": recipe.name,
-        "engine": engine,
-        "data": source,
-        "seed": recipe.seed,
-        "epochs": recipe.epochs,
-        "recipe": dataclasses.asdict(recipe),
-        "environment": describe_environment(device),
+        **describe_settings(recipe, engine=engine, source=source, device=device),
         "keras": describe_run(run, [weight.size for weight in run.weights.values()], labels),
     }
 

@@ -91,9 +91,10 @@ def find_blocks(ours: np.ndarray, theirs: np.ndarray) -> list[int] | None:
     for count, axis in itertools.product((4, 3), range(ours.ndim)):
         if ours.shape[axis] % count == 0:
             blocks, mine = np.split(theirs, count, axis), np.split(ours, count, axis)
-            order = [next((i for i, b in enumerate(blocks) if np.array_equal(b, part)), None) for part in mine]
-            if None not in order and order != list(range(count)) and sorted(map(int, order)) == list(range(count)):  # type: ignore[arg-type]
-                return [int(i) for i in order]  # type: ignore[arg-type]
+            found = [next((i for i, b in enumerate(blocks) if np.array_equal(b, part)), None) for part in mine]
+            order = [i for i in found if i is not None]
+            if sorted(order) == list(range(count)) != order:
+                return order
     return None
 
 

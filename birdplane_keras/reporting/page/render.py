@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 import numpy as np
 from markupsafe import Markup
+from scipy.special import softmax
 
 from birdplane_keras.labels import CLASS_NAMES
 from birdplane_keras.parity.certificate import plain, write_atomically
@@ -191,7 +192,7 @@ def describe_envelope(distances: Mapping[str, Any]) -> str:
 
 def group_pictures(details: Details, sides: Mapping[str, str]) -> list[dict[str, Any]]:
     """Returns the images that the sides, or they and the label, do not agree on: title, count and pictures."""
-    chances = {side: softmax(details.logits[side]) for side in sides}
+    chances = {side: softmax(details.logits[side].astype(np.float64), axis=1) for side in sides}
     said = {side: values.argmax(axis=1) for side, values in chances.items()}
     groups = []
     if len(sides) == 2:
@@ -236,9 +237,3 @@ def describe_picture(
         "label": CLASS_NAMES[details.labels[row]],
         "said": said,
     }
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities (N, C) float64 of logits (N, C)."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

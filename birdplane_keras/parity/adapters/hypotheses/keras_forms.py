@@ -34,7 +34,7 @@ class KerasAdam(torch.optim.Optimizer):
         self.correct, self.inside, self.steps = correct, inside, 0
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Makes one update."""
         self.steps += 1
         for group in self.param_groups:
@@ -70,7 +70,7 @@ class KerasMomentum(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Makes one update."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -96,7 +96,7 @@ class KerasRMSprop(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Makes one update."""
         for group in self.param_groups:
             for weight in group["params"]:

@@ -139,6 +139,7 @@ def decay(amount: float, coupled: bool) -> Callable[[TorchRun], None]:
                             weight.mul_(1 - group["lr"] * amount)
                 step()
 
+            # It is this optimizer's alone, and is called without the closure that PyTorch's takes.
             run.optimizer.step = decaying  # type: ignore[method-assign,assignment]
 
     return change
