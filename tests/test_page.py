@@ -134,7 +134,7 @@ def chart(values, **settings):
 
 def test_points_lie_where_their_values_are():
     drawn = chart([0.0, 5.0, 10.0])
-    low, high = drawn.range()
+    low, high = drawn.bounds
     assert (drawn.across(1), drawn.across(2), drawn.across(3)) == (0, 50, 100)
     assert drawn.up(5.0) == pytest.approx(100 * (5 - low) / (high - low))
     assert drawn.path(drawn.lines[0]).startswith(f"M0.00 {100 - drawn.up(0.0):.2f} L50.00 ")
@@ -146,6 +146,14 @@ def test_equal_ratios_are_equal_heights_and_zero_is_at_the_foot():
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1])
     assert drawn.up(0.0) == drawn.up(1e-30) == 0
     assert chart([0.0, 0.0], logarithmic=True).path(chart([0.0, 0.0]).lines[0]) == "M0.00 100.00 L100.00 100.00"
+
+
+def test_the_foot_of_a_logarithmic_chart_is_marked_zero_where_zeros_lie_on_it():
+    assert chart([0.0, 0.0], logarithmic=True).y_ticks == [(0.0, "0")]  # no bit differs: nowhere near 1
+    mixed = chart([0.0, 1e-8, 2e-7], logarithmic=True)
+    assert [label for _, label in mixed.y_ticks] == ["0", "1e-08", "1e-07", "1e-06"]
+    assert [mixed.up(0.0), mixed.up(1e-8)] == pytest.approx([0, 100 / 3])
+    assert [label for _, label in chart([1e-8, 2e-7], logarithmic=True).y_ticks] == ["1e-08", "1e-07", "1e-06"]
 
 
 def test_what_is_not_a_number_leaves_a_gap():

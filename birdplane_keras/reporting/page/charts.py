@@ -34,7 +34,7 @@ class Chart:
         x_label: What the axis counts.
         x: Places on the axis, rising.
         lines: What is drawn over them.
-        logarithmic: Whether equal heights are equal ratios; zero and below is then at the foot.
+        logarithmic: Whether equal heights are equal ratios; zero is then at the foot, which is marked 0.
         note: What a reader must know of it.
     """
 
@@ -45,28 +45,29 @@ class Chart:
     lines: Sequence[Line]
     logarithmic: bool = False
     note: str = ""
+    bounds: tuple[float, float] = field(init=False)  # the values at the foot and at the top
     x_ticks: list[tuple[float, str]] = field(init=False)
     y_ticks: list[tuple[float, str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        first, last = self.x[0], self.x[-1]
-        marks = [tick for tick in ticks(first, last) if first <= tick <= last and tick == int(tick)]
-        object.__setattr__(self, "x_ticks", [(self.across(tick), f"{tick:,.0f}") for tick in marks or [first]])
-        low, high = self.range()
-        levels = powers(low, high) if self.logarithmic else ticks(low, high)
-        object.__setattr__(
-            self, "y_ticks", [(self.up(level), number(level)) for level in levels if low <= level <= high]
-        )
+        values = [value for line in self.lines for value in line.values if value is not None and math.isfinite(value)]
+        find_bounds = logarithmic_bounds if self.logarithmic else linear_bounds
+        object.__setattr__(self, "bounds", find_bounds(values))
+        object.__setattr__(self, "x_ticks", [(self.across(tick), f"{tick:,.0f}") for tick in self._places()])
+        levels = self._levels(has_zeros=self.logarithmic and min(values, default=1.0) <= 0, all_zero=not any(values))
+        object.__setattr__(self, "y_ticks", [(self.up(level), number(level)) for level in levels])
 
-    def range(self) -> tuple[float, float]:
-        """Returns the values at the foot and at the top."""
-        shown = [value for line in self.lines for value in line.values if value is not None and math.isfinite(value)]
-        if self.logarithmic:
-            shown = [value for value in shown if value > 0] or [1.0]
-            return 10 ** math.floor(math.log10(min(shown))), 10 ** math.ceil(math.log10(max(shown) * 1.001))
-        low, high = min(shown, default=0.0), max(shown, default=1.0)
-        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-        return (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
+    def _places(self) -> list[float]:
+        """Where the axis is marked: at whole numbers."""
+        first, last = self.x[0], self.x[-1]
+        return [tick for tick in ticks(first, last) if first <= tick <= last and tick == int(tick)] or [first]
+
+    def _levels(self, *, has_zeros: bool, all_zero: bool) -> list[float]:
+        """The heights that are marked: the foot as 0 where zeros lie on it."""
+        low, high = self.bounds
+        levels = powers(low, high) if self.logarithmic else ticks(low, high)
+        levels = [level for level in levels if low <= level <= high]
+        return [0.0, *([] if all_zero else levels[1:])] if has_zeros else levels
 
     def across(self, x: float) -> float:
         """Returns how far to the right a place is, in percent."""
@@ -75,7 +76,7 @@ class Chart:
 
     def up(self, value: float) -> float:
         """Returns how far up a value is, in percent."""
-        low, high = self.range()
+        low, high = self.bounds
         if self.logarithmic:
             value, low, high = math.log10(max(value, low)), math.log10(low), math.log10(high)
         return min(100.0, max(0.0, 100 * (value - low) / max(high - low, FLOOR)))
@@ -116,6 +117,20 @@ class Chart:
             {round(index * (count - 1) / max(1, min(most, count) - 1)) for index in range(min(most, count))}
         )
         return [[f"{self.x[i]:,.0f}", *(number(line.values[i]) for line in self.lines)] for i in chosen]
+
+
+def linear_bounds(values: Sequence[float]) -> tuple[float, float]:
+    """Returns foot and top with a margin around the values; the foot is not below 0 where no value is."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
+
+
+def logarithmic_bounds(values: Sequence[float]) -> tuple[float, float]:
+    """Returns powers of ten around the values; a zero lies one of them below the rest."""
+    positive = [value for value in values if value > 0] or [1.0]
+    below = 1 if min(values, default=1.0) <= 0 else 0
+    return 10.0 ** (math.floor(math.log10(min(positive))) - below), 10.0 ** math.ceil(math.log10(max(positive) * 1.001))
 
 
 def ticks(low: float, high: float) -> list[float]:
