@@ -21,6 +21,7 @@ COMMANDS = {  # name -> module in birdplane_keras.commands, function that declar
     "parameters": ("article", "add_parameters_arguments", "count the parameters of both sides, for larger images, too"),
     "shift": ("article", "add_shift_arguments", "measure the accuracy of both sides on shifted images"),
     "export": ("export", "add_arguments", "write a trained model for other tools: Keras, safetensors or ONNX"),
+    "faults": ("faults", "add_arguments", "run the judge on planted mistakes and clean pairs, and say what it found"),
     "report": ("report", "add_arguments", "write report.html again, from what a comparison or a training left"),
 }
 DESCRIPTION = "Airplane or bird: a Keras 3 port held against PyTorch."
@@ -53,6 +54,15 @@ def compare(argv: list[str] | None = None) -> int:
 
     parser = OneLineParser(prog="compare.py", description="Train both sides and compare them rung by rung.")
     add_compare_arguments(parser)
+    return run(parser, argv)
+
+
+def faults(argv: list[str] | None = None) -> int:
+    """Runs `scripts/faults.py`; returns 0, 1 where the judge was wrong about an entry, 2 for an unusable request."""
+    from birdplane_keras.commands.faults import add_arguments
+
+    parser = OneLineParser(prog="faults.py", description="Run the judge on planted mistakes and on clean pairs.")
+    add_arguments(parser)
     return run(parser, argv)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from birdplane_keras.evaluation import evaluate_logits
-from birdplane_keras.parity.certificate import sha256_of
-from birdplane_keras.parity.records import TrainingRun
+from birdplane_keras.parity.core.disk import sha256_of
+from birdplane_keras.parity.core.records import TrainingRun
 from birdplane_keras.recipe import Recipe
 
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 import torch_reference.model
 import torch_reference.recipe
-from birdplane_keras.comparison.exchange import export_safetensors
 from birdplane_keras.errors import RequestError, UnsafeFileError
 from birdplane_keras.files import export_onnx, load_keras, load_state_dict, save_keras, save_state_dict
+from birdplane_keras.flagship.exchange import export_safetensors
 from birdplane_keras.model import build_model, logits_model
 from birdplane_keras.recipe import build_recipe
 from birdplane_keras.training import attached_logits_model, stock_model, train

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from birdplane_keras.parity.tolerances import RUNGS
+from birdplane_keras.parity.core.tolerances import RUNGS
 from birdplane_keras.published import PUBLISHED, describe_published
 from birdplane_keras.recipe import PRESETS
 from birdplane_keras.reporting.markdown import BEGIN, COLUMNS, END, render_results, replace_results
@@ -24,12 +24,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_the_wheel_holds_every_package():
-    found = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for package in ("birdplane_keras", "torch_reference")
-        for path in (ROOT / package).rglob("__init__.py")
+    """Setuptools finds packages by their `__init__.py`; a folder without one would be left out in silence."""
+    wanted = PROJECT["tool"]["setuptools"]["packages"]["find"]
+    assert wanted == {"include": ["birdplane_keras*", "torch_reference*"], "namespaces": False}
+    folders = {
+        path.parent for package in ("birdplane_keras", "torch_reference") for path in (ROOT / package).rglob("*.py")
     }
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == found
+    assert len(folders) > 10
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
 def test_every_dependency_is_pinned_in_the_constraints():

@@ -47,7 +47,7 @@ def benchmark_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.benchmark.tables import print_benchmark, render_markdown
     from birdplane_keras.data import load_data
     from birdplane_keras.data.inputs import normalize
-    from birdplane_keras.parity.certificate import write_json
+    from birdplane_keras.parity.core.disk import write_json
     from birdplane_keras.reporting.markdown import SPEED_MARKS, replace_between
     from birdplane_keras.run_report import describe_environment
 

@@ -71,8 +71,8 @@ def show_command(arguments: argparse.Namespace) -> int:
     folder = trained_folder(arguments, recipe, arguments.run)
     from rich.console import Console
 
-    from birdplane_keras.comparison.look import look_at
     from birdplane_keras.data import load_data
+    from birdplane_keras.flagship.look import look_at
     from birdplane_keras.reporting.article import render_answers, render_picture
     from birdplane_keras.reporting.figures import save_figure
 
@@ -93,7 +93,7 @@ def parameters_command(arguments: argparse.Namespace) -> int:
     recipe = build_recipe(arguments.preset)
     from rich.console import Console
 
-    from birdplane_keras.comparison.parameters import count_parameters
+    from birdplane_keras.flagship.parameters import count_parameters
     from birdplane_keras.reporting.article import render_sizes, render_tensors
 
     counted = count_parameters(recipe)
@@ -116,8 +116,8 @@ def shift_command(arguments: argparse.Namespace) -> int:
     ]
     from rich.console import Console
 
-    from birdplane_keras.comparison.translation import by_distance, measure_translation
-    from birdplane_keras.parity.certificate import write_atomically
+    from birdplane_keras.flagship.translation import by_distance, measure_translation
+    from birdplane_keras.parity.core.disk import write_atomically
     from birdplane_keras.progress import steps_bar
     from birdplane_keras.reporting.article import render_shifts, render_translation
     from birdplane_keras.reporting.figures import SIDES, save_figure
@@ -177,7 +177,7 @@ def trained_folder(arguments: argparse.Namespace, recipe: Recipe, folder: Path |
     check_engine(arguments.engine)
     check_device(arguments.device)
     folder = prepare_folder(folder or Path("runs") / name_run(recipe, arguments.engine, arguments.synthetic))
-    from birdplane_keras.comparison.trained import has_trained
+    from birdplane_keras.flagship.trained import has_trained
 
     if not has_trained(folder):
         print(f"no trained comparison is in {folder}: training both sides of {recipe.name} first", file=sys.stderr)
@@ -189,8 +189,8 @@ def trained_folder(arguments: argparse.Namespace, recipe: Recipe, folder: Path |
 
 def load_sides(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> Any:
     """Returns both sides, untrained and trained."""
-    from birdplane_keras.comparison.trained import load_trained
     from birdplane_keras.data import default_data_dir
+    from birdplane_keras.flagship.trained import load_trained
 
     data_dir = arguments.data_dir or default_data_dir()
     return load_trained(

@@ -81,10 +81,10 @@ def preset_command(arguments: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     check_device(arguments.device)
     from rich.console import Console
 
-    from birdplane_keras.comparison.report import build_report, save_report
-    from birdplane_keras.comparison.run import compare as compare_programs
     from birdplane_keras.data import default_data_dir, find_or_fetch
     from birdplane_keras.data.archive import read_split
+    from birdplane_keras.flagship.report import build_report, save_report
+    from birdplane_keras.flagship.run import compare as compare_programs
     from birdplane_keras.reporting.terminal import print_report
 
     data_dir = arguments.data_dir or default_data_dir()

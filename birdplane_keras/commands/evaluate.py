@@ -35,7 +35,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     model = find_model(arguments.model)
     from birdplane_keras.data import load_data
     from birdplane_keras.evaluation import area_under_roc, evaluate_logits, report_text
-    from birdplane_keras.parity.certificate import write_json
+    from birdplane_keras.parity.core.disk import write_json
     from birdplane_keras.prediction import ImageClassifier
     from birdplane_keras.reporting.scores import SCORES, render_scores
 

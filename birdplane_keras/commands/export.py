@@ -37,7 +37,7 @@ def export_command(arguments: argparse.Namespace) -> int:
 
     model = load_keras(model_file, compile=True)
     if arguments.format == "safetensors":
-        from birdplane_keras.comparison.exchange import export_safetensors
+        from birdplane_keras.flagship.exchange import export_safetensors
 
         write(lambda: export_safetensors(model, out), out)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from birdplane_keras.errors import RequestError
-from birdplane_keras.parity.certificate import plain, write_atomically
+from birdplane_keras.parity.core.disk import plain, write_atomically
 from birdplane_keras.recipe import Recipe
 from birdplane_keras.training import TrainingState
 

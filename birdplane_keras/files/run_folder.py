@@ -9,7 +9,7 @@ import numpy as np
 
 from birdplane_keras.files import MODEL_FILE
 from birdplane_keras.files.keras_archive import save_keras
-from birdplane_keras.parity.certificate import write_atomically, write_json
+from birdplane_keras.parity.core.disk import write_atomically, write_json
 from birdplane_keras.recipe import Recipe
 from birdplane_keras.reporting.model_card import CARD_FILE, render_model_card
 from birdplane_keras.reporting.page.details import DETAILS_FILE, Details, choose_units, save_details

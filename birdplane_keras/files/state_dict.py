@@ -11,9 +11,9 @@ from torch import nn
 
 from birdplane_keras.errors import RequestError, UnsafeFileError
 from birdplane_keras.files.keras_archive import PICKLES
-from birdplane_keras.parity.adapters.matching import LayerMapping
-from birdplane_keras.parity.adapters.transfer import keras_to_torch, torch_to_keras
-from birdplane_keras.parity.certificate import write_atomically
+from birdplane_keras.parity.core.disk import write_atomically
+from birdplane_keras.parity.matching.match import LayerMapping
+from birdplane_keras.parity.matching.transfer import keras_to_torch, torch_to_keras
 
 SUFFIX = ".safetensors"
 

@@ -8,15 +8,15 @@ import importlib
 from typing import Any
 
 _OWNERS = {
-    "Pair": "adapters.pair",
-    "channels_last": "adapters.pair",
-    "check_parity": "adapters.check",
-    "assert_parity": "adapters.check",
-    "torch_to_keras": "adapters.transfer",
-    "keras_to_torch": "adapters.transfer",
-    "TransferError": "adapters.transfer",
-    "Report": "report",
-    "DivergenceError": "report",
+    "Pair": "pair",
+    "channels_last": "pair",
+    "check_parity": "check",
+    "assert_parity": "check",
+    "torch_to_keras": "matching.transfer",
+    "keras_to_torch": "matching.transfer",
+    "TransferError": "matching.transfer",
+    "Report": "core.result",
+    "DivergenceError": "core.result",
 }
 
 __all__ = sorted(_OWNERS)

@@ -47,8 +47,8 @@ def render_faults(found: Sequence[Mapping[str, Any]], clean: Sequence[str], summ
     lines = [
         "# What the judge was shown",
         "",
-        "Written by `python scripts/faults.py`. Each mistake is the only one in its pair; the builders are in",
-        "`tests/catalogue`.",
+        "Written by `birdplane faults`. Each mistake is the only one in its pair; the builders are in",
+        "`birdplane_keras/catalogue`, and `birdplane faults --only NAME` judges one.",
         "",
         summary,
         "",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from birdplane_keras.labels import CLASS_NAMES
-from birdplane_keras.parity.certificate import write_atomically
+from birdplane_keras.parity.core.disk import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

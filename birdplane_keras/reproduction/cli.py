@@ -55,7 +55,7 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     out = prepare_folder(arguments.out)
 
     from birdplane_keras.data import load_data
-    from birdplane_keras.parity.certificate import write_json
+    from birdplane_keras.parity.core.disk import write_json
     from birdplane_keras.reporting.markdown import replace_between
     from birdplane_keras.reporting.reproduction import REPRODUCTION_MARKS, render_reproduction
     from birdplane_keras.reproduction.run import run_jobs

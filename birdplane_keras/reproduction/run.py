@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from birdplane_keras.errors import DataError, RequestError
-from birdplane_keras.parity.certificate import write_json
+from birdplane_keras.parity.core.disk import write_json
 from birdplane_keras.progress import jobs_bar
 from birdplane_keras.reproduction.jobs import Job, estimate_minutes
 

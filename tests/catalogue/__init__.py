@@ -1,5 +1,1 @@
-"""Pairs to try the judge on: ports with one planted mistake each, and ports without any.
-
-`faults.FAULTS` says of every mistake which rung is the first to fail and what its cause is; `clean.CLEAN` holds the
-pairs that must pass every rung. Each pair is built anew from a seed.
-"""
+"""The catalogue: the judge is judged."""

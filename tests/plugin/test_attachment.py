@@ -1,6 +1,7 @@
 """`attach`, `detach`, `explain`, and what Keras does with an attached model."""
 
 import copy
+import re
 
 import keras
 import numpy as np
@@ -99,12 +100,20 @@ def test_explain_names_engines_rewrites_and_counts():
     model = make()
     fit(model, validation_data=(draw(8, COLUMNS), labels(rows=8)))
     said = torch_plugin.explain(model)
-    assert "train, (8, 6) float32, (8,) int64: exact, 10 steps, traced in" in said
-    assert "train, (4, 6) float32, (4,) int64: exact, 2 steps" in said
+    # How many: on some CPUs the layout that suits the last batch is another, and the traces are made again.
+    assert re.search(r"train, \(8, 6\) float32, \(8,\) int64: exact, \d+ steps, traced in", said)
+    assert re.search(r"train, \(4, 6\) float32, \(4,\) int64: exact, \d+ steps", said)
     assert "test, (8, 6) float32" in said
     assert "predict: no batch yet." in said
     assert "3 x addmm" in said
     assert "update: plain SGD, w -= rate * gradient" in said
+
+
+def test_explain_counts_the_steps_of_a_signature():
+    model = make()
+    keras.utils.set_random_seed(3)
+    model.fit(draw(16, COLUMNS), labels(rows=16), batch_size=8, epochs=5, verbose=0, shuffle=False)
+    assert "exact, 10 steps, traced in" in torch_plugin.explain(model)
 
 
 def test_fused_says_where_it_cannot_fuse():

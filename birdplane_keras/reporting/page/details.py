@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from birdplane_keras.errors import RequestError
-from birdplane_keras.parity.certificate import write_atomically
+from birdplane_keras.parity.core.disk import write_atomically
 from birdplane_keras.reporting.page.pictures import largest_units
 
 DETAILS_FILE = "details.npz"

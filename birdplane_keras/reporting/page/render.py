@@ -13,7 +13,7 @@ from markupsafe import Markup
 from scipy.special import softmax
 
 from birdplane_keras.labels import CLASS_NAMES
-from birdplane_keras.parity.certificate import plain, write_atomically
+from birdplane_keras.parity.core.disk import plain, write_atomically
 from birdplane_keras.reporting.page.charts import Chart, Line, number
 from birdplane_keras.reporting.page.details import NO_DETAILS, Details
 from birdplane_keras.reporting.page.pictures import mosaic, picture_uri

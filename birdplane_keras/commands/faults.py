@@ -1,0 +1,81 @@
+"""`birdplane faults`, which is `scripts/faults.py`: the judge on planted mistakes and on clean pairs."""
+
+import argparse
+import datetime
+from pathlib import Path
+
+from birdplane_keras.errors import RequestError
+
+DEFAULT_SEEDS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares how much is judged and where the tables go."""
+    parser.add_argument(
+        "--seeds", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"starts of each clean pair ({DEFAULT_SEEDS})"
+    )
+    parser.add_argument("--list", action="store_true", help="name the entries of the catalogue")
+    parser.add_argument("--only", metavar="NAME", help="judge this one entry of the catalogue and print what was found")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="a document whose table is to be rewritten")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="where the whole list goes (docs/faults.md)")
+    parser.set_defaults(command=faults_command)
+    parser.epilog = (
+        "exit status: 0, 1 where a mistake slipped through or a clean pair was accused, 2 for an unusable request. "
+        f"example: {parser.prog} --only learning_rate_of_keras"
+    )
+
+
+def faults_command(arguments: argparse.Namespace) -> int:
+    """Judges the catalogue, and writes what was found."""
+    if arguments.seeds < 0:
+        raise RequestError(f"expected --seeds of at least 0, received {arguments.seeds}")
+    from rich.console import Console
+    from rich.progress import track
+
+    from birdplane_keras.catalogue.judging import judge_clean, judge_fault
+    from birdplane_keras.catalogue.registry import CLEAN, FAULTS
+    from birdplane_keras.reporting.faults import render_faults, render_summary
+    from birdplane_keras.reporting.markdown import FAULTS_MARKS, replace_between
+
+    if arguments.list:
+        print("\n".join(f"{entry.name}: {entry.mistake}" for entry in FAULTS))
+        print("\n".join(f"{entry.name}: a clean pair" for entry in CLEAN))
+        return 0
+    if arguments.only is not None:
+        return judge_one(arguments.only)
+    screen = Console(stderr=True)
+    found = [judge_fault(fault) for fault in track(FAULTS, "planted mistakes", console=screen)]
+    runs = [(clean, seed) for clean in CLEAN for seed in range(arguments.seeds)]
+    judged = [judge_clean(clean, seed) for clean, seed in track(runs, "clean pairs", console=screen)]
+    alarms = [alarm for alarm in judged if alarm is not None]
+    summary = render_summary(
+        found,
+        clean=len(CLEAN),
+        runs=len(runs),
+        alarms=alarms,
+        environment=found[0]["environment"],
+        date=datetime.date.today().isoformat(),
+    )
+    print(summary)
+    try:
+        if arguments.document is not None:
+            arguments.document.write_text(render_faults(found, [clean.name for clean in CLEAN], summary))
+        if arguments.readme is not None:
+            marked = "\n".join([FAULTS_MARKS[0], "", summary, "", FAULTS_MARKS[1]])
+            arguments.readme.write_text(replace_between(arguments.readme.read_text(), FAULTS_MARKS, marked))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"expected a document to write, received «{error}»") from error
+    return 1 if alarms or not all(entry["caught"] for entry in found) else 0
+
+
+def judge_one(name: str) -> int:
+    """Judges one entry of the catalogue and prints the report; returns 1 where the outcome is not the expected one."""
+    from birdplane_keras.catalogue.registry import CLEAN, FAULTS
+    from birdplane_keras.parity import check_parity
+
+    known = {entry.name: entry for entry in (*FAULTS, *CLEAN)}
+    if name not in known:
+        raise RequestError(f"expected the name of an entry of the catalogue, received {name!r}: --list names them")
+    report = check_parity(known[name].make(0))
+    print(report)
+    return int((report.verdict == "diverged") != any(name == fault.name for fault in FAULTS))

@@ -1,0 +1,93 @@
+"""Both sides of a preset, as they start and as a comparison has trained them."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from birdplane_keras.errors import RequestError
+from birdplane_keras.flagship.report import WEIGHTS_FILE
+from birdplane_keras.flagship.sides import KerasSide, Predict, TorchSide
+from birdplane_keras.parity.core.disk import plain, sha256_of
+from birdplane_keras.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedSides:
+    """The two programs of a preset with what they learned.
+
+    Args:
+        recipe: The preset's.
+        sides: `torch` and `keras`.
+        untrained: Side -> its model as it starts, from normalised pixels (N, 3072) to logits (N, 2).
+        trained: The same after training.
+    """
+
+    recipe: Recipe
+    sides: dict[str, TorchSide | KerasSide]
+    untrained: dict[str, Predict]
+    trained: dict[str, Predict]
+
+
+def load_trained(
+    folder: Path, recipe: Recipe, *, data_dir: Path, engine: str, device: str, synthetic: bool
+) -> TrainedSides:
+    """Loads both sides from the folder of a comparison.
+
+    Args:
+        folder: With `report.json` and `weights.npz`.
+        recipe: What must have been trained there.
+        data_dir: The cache folder with verified batches.
+        engine: What the Keras side predicts on.
+        device: Where both predict, as PyTorch names it.
+        synthetic: Use the generated stand-in for the images.
+
+    Raises:
+        RequestError: The folder holds another run, or weights that are not those that the report names.
+    """
+    weights = load_weights(folder, recipe)
+    reference = TorchSide(recipe, data_dir=data_dir, device=device, synthetic=synthetic)
+    port = KerasSide(
+        recipe, reference=reference.build(), data_dir=data_dir, engine=engine, device=device, synthetic=synthetic
+    )
+    sides: dict[str, TorchSide | KerasSide] = {"torch": reference, "keras": port}
+    return TrainedSides(
+        recipe=recipe,
+        sides=sides,
+        untrained={name: side.predictor(None) for name, side in sides.items()},
+        trained={name: side.predictor(weights[name]) for name, side in sides.items()},
+    )
+
+
+def load_weights(folder: Path, recipe: Recipe) -> dict[str, dict[str, np.ndarray]]:
+    """Returns side -> tensor -> value, in the reference's names and layout.
+
+    Raises:
+        RequestError: As `load_trained` says.
+    """
+    try:
+        report = json.loads((folder / "report.json").read_text())
+        with np.load(folder / WEIGHTS_FILE) as file:
+            stored = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise RequestError(
+            f"expected a trained comparison in {folder}, received «{error}»: remove the folder"
+        ) from error
+    if report.get("recipe") != plain(asdict(recipe)):
+        raise RequestError(f"expected a run of this very recipe in {folder}, received another one: name another --run")
+    weights: dict[str, dict[str, np.ndarray]] = {"torch": {}, "keras": {}}
+    for name, value in stored.items():
+        side, _, tensor = name.partition("/")
+        weights.setdefault(side, {})[tensor] = value
+    for side in ("torch", "keras"):
+        if sha256_of(weights[side].values()) != report[side]["weights_sha256"]:
+            raise RequestError(
+                f"expected the weights that {folder / 'report.json'} names, received others: remove the folder"
+            )
+    return weights
+
+
+def has_trained(folder: Path) -> bool:
+    """Whether a comparison has left trained weights in a folder."""
+    return (folder / WEIGHTS_FILE).exists() and (folder / "report.json").exists()

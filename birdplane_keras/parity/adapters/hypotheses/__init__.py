@@ -1,1 +1,0 @@
-"""Known porting mistakes, each as a change to a run of the reference."""

@@ -1,0 +1,1 @@
+"""The kinds of layer that both frameworks have."""

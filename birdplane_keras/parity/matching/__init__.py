@@ -1,0 +1,1 @@
+"""Which weight is which, and how weights travel."""

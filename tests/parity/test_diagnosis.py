@@ -1,0 +1,239 @@
+"""Causes read off synthetic arrays, and hypotheses tried on made-up first steps."""
+
+import numpy as np
+import pytest
+
+from birdplane_keras.parity.causes.feeding import in_batches, in_data
+from birdplane_keras.parity.causes.numbers import find_blocks, how_to_draw, in_structure, in_weights
+from birdplane_keras.parity.causes.search import Hypothesis, search
+from birdplane_keras.parity.core.compare import Check
+from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
+from birdplane_keras.parity.core.tolerances import TOLERANCES
+
+FAILED = Check(name="data", passed=False, reason="data differ")
+NOISE = {rung: {"x": 1e-7} for rung in STEP_RUNGS}
+
+
+def images(rng):
+    return rng.uniform(-1, 1, size=(40, 6, 5, 3)).astype(np.float32)
+
+
+def causes(ours, theirs, name="inputs"):
+    return [finding.cause for finding in in_data(FAILED, {name: ours}, {name: theirs})]
+
+
+def probe(**values):
+    return Probe(tensors={rung: {"x": np.array(values.get(rung, 1.0), np.float32)} for rung in STEP_RUNGS})
+
+
+def guess(cause="guess", **settings):
+    return Hypothesis(cause=cause, text="a guess", fix="do otherwise", change=lambda run: None, **settings)
+
+
+def found_by(hypotheses, made, port, rung="loss", reference=None):
+    """Searches, where `made` says what the reference computes with each hypothesis, by its cause."""
+    found = search(rung, hypotheses, port, reference or probe(), NOISE, lambda h, first: made[h.cause])
+    return [finding.cause for finding in found]
+
+
+def test_equal_data_have_no_cause(rng):
+    x = images(rng)
+    assert causes(x, x.copy()) == []
+
+
+def test_channels_in_reverse_order_are_told(rng):
+    x = images(rng)
+    assert causes(x[..., ::-1].copy(), x) == ["channel_order"]
+
+
+@pytest.mark.parametrize("hot", [False, True], ids=["numbers", "one-hot"])
+def test_permuted_labels_are_told_with_their_table(hot, rng):
+    y = rng.integers(0, 4, size=100)
+    table = np.array([2, 0, 1, 3])
+    ours, theirs = (np.eye(4, dtype=np.float32)[t] if hot else t for t in (table[y], y))
+    found = list(in_data(FAILED, {"targets": ours}, {"targets": theirs}))
+    assert [finding.cause for finding in found] == ["labels_permuted"]
+    assert "{0: 2, 1: 0, 2: 1, 3: 3}" in found[0].evidence
+
+
+def test_labels_that_are_wrong_at_random_are_not_called_permuted(rng):
+    y = rng.integers(0, 4, size=100)
+    wrong = y.copy()
+    wrong[:10] = (wrong[:10] + rng.integers(1, 4, size=10)) % 4
+    assert causes(wrong, y, "targets") == []
+
+
+def test_labels_of_two_classes_in_one_are_not_called_permuted(rng):
+    y = rng.integers(0, 4, size=100)
+    assert causes(np.where(y == 3, 0, y), y, "targets") == []
+
+
+def test_labels_that_the_reference_does_not_have_are_not_called_permuted(rng):
+    """Counting from one is another mistake than another order of the classes."""
+    y = rng.integers(0, 4, size=100)
+    found = causes(y + 1, y, "targets")
+    assert found in ([], ["labels_shifted"])
+
+
+def test_raw_images_are_told_not_normalised(rng):
+    raw = rng.uniform(0, 1, size=(40, 6, 5, 3)).astype(np.float32)
+    mean, deviation = np.array([0.4, 0.5, 0.6], np.float32), np.array([0.2, 0.25, 0.3], np.float32)
+    assert causes(raw, (raw - mean) / deviation) == ["not_normalised"]
+
+
+def test_images_normalised_twice_are_told(rng):
+    raw = rng.integers(0, 256, size=(60, 8, 8, 3)).astype(np.float32) / 255
+    once = (raw - np.float32(0.5)) / np.float32(0.25)
+    assert causes((once - np.float32(0.5)) / np.float32(0.25), once) == ["normalised_twice"]
+
+
+def test_other_constants_are_told_for_each_channel(rng):
+    raw = rng.uniform(0, 1, size=(40, 6, 5, 3)).astype(np.float32)
+    theirs = (raw - np.float32([0.4, 0.5, 0.6])) / np.float32([0.2, 0.25, 0.3])
+    ours = (raw - np.float32([0.45, 0.5, 0.6])) / np.float32([0.2, 0.25, 0.35])
+    assert causes(ours, theirs) == ["normalisation_constants"]
+
+
+def test_what_is_no_straight_line_is_no_normalisation(rng):
+    x = images(rng)
+    assert causes(x**2, x) == []
+    spoilt = x * np.float32(2)
+    spoilt[3, 2, 1, 0] += 0.01
+    assert causes(spoilt, x) == []
+
+
+def test_nan_in_the_data_is_told_before_all_else(rng):
+    x = images(rng)
+    broken = x[..., ::-1].copy()
+    broken[0, 0, 0, 0] = np.nan
+    assert causes(broken, x) == ["not_a_number"]
+
+
+def test_a_dropped_last_batch_and_another_order_are_told_apart():
+    theirs = [np.arange(4), np.arange(4, 8), np.arange(8, 10)]
+    assert [f.cause for f in in_batches(FAILED, theirs[:2], theirs)] == ["last_batch"]
+    assert [f.cause for f in in_batches(FAILED, theirs[::-1], theirs)] == ["batch_order"]
+
+
+@pytest.mark.parametrize(("count", "axis"), [(4, 0), (3, 0), (4, 1), (3, 1)])
+def test_blocks_in_another_order_are_found(count, axis, rng):
+    theirs = rng.normal(size=(count * 5, count * 5)).astype(np.float32)
+    order = [1, 0, *range(2, count)]
+    ours = np.concatenate([np.split(theirs, count, axis)[i] for i in order], axis)
+    assert find_blocks(ours, theirs) == order
+
+
+def test_equal_or_unrelated_tensors_have_no_blocks(rng):
+    theirs = rng.normal(size=(12, 5)).astype(np.float32)
+    assert find_blocks(theirs.copy(), theirs) is None
+    assert find_blocks(rng.normal(size=(12, 5)).astype(np.float32), theirs) is None
+    assert find_blocks(np.roll(theirs, 1, axis=0), theirs) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda w: w.T.copy(), "kernel_transposed"),
+        (lambda w: w.astype(np.float16).astype(np.float32), "precision"),
+        (lambda w: w[:, [3, 1, 2, 0, 4, 5, 6]].copy(), "flatten_order"),
+    ],
+)
+def test_what_was_done_to_a_weight_is_told(change, cause, rng):
+    weight = rng.normal(size=(7, 7)).astype(np.float32)
+    found = list(in_weights(FAILED, {"w": change(weight)}, {"w": weight}, set()))
+    assert [finding.cause for finding in found] == [cause]
+
+
+def test_a_hypothesis_that_computes_what_the_port_does_is_found():
+    port = probe(loss=2.0, gradients=3.0)
+    assert found_by([guess()], {"guess": port}, port) == ["guess"]
+
+
+def test_a_hypothesis_that_computes_something_else_is_not():
+    assert found_by([guess()], {"guess": probe(loss=1.9)}, probe(loss=2.0)) == []
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_fitted_hypothesis_must_explain_more_than_the_loss(fitted):
+    port, made = probe(loss=2.0, gradients=3.0), probe(loss=2.0, gradients=5.0)
+    assert found_by([guess(fitted=fitted)], {"guess": made}, port) == ([] if fitted else ["guess"])
+
+
+def test_a_fitted_hypothesis_that_explains_the_gradients_too_is_found():
+    port = probe(loss=2.0, gradients=3.0, first_update=7.0)
+    made = probe(loss=2.0, gradients=3.0, first_update=1.0)
+    assert found_by([guess(fitted=True)], {"guess": made}, port) == ["guess"]
+
+
+def test_of_two_hypotheses_the_one_that_explains_more_is_kept():
+    port = probe(loss=2.0, gradients=3.0)
+    made = {"less": probe(loss=2.0), "more": port}
+    assert found_by([guess("less"), guess("more")], made, port) == ["more"]
+
+
+def test_two_hypotheses_that_explain_as_much_are_both_kept_in_their_order():
+    port = probe(loss=2.0, gradients=3.0)
+    assert found_by([guess("one"), guess("two")], {"one": port, "two": port}, port) == ["one", "two"]
+
+
+def test_a_hypothesis_that_cannot_be_tried_or_is_not_finite_is_not_found():
+    port = probe(loss=2.0)
+    assert found_by([guess("none"), guess("nan")], {"none": None, "nan": probe(loss=np.nan)}, port) == []
+
+
+def test_no_hypothesis_explains_a_port_that_is_not_finite():
+    port = probe(loss=np.nan)
+    assert found_by([guess()], {"guess": port}, port) == []
+
+
+def test_the_evidence_says_which_rungs_are_not_explained():
+    port, made = probe(loss=2.0, gradients=3.0), probe(loss=2.0)
+    found = search("loss", [guess()], port, probe(), NOISE, lambda *_: made)
+    assert "gradients is not explained by it" in found[0].evidence
+
+
+def test_the_initialisers_to_take_are_named_where_not_all_are_uniform(rng):
+    drawn = {
+        "flat": rng.uniform(-0.2, 0.2, size=2000).astype(np.float32),
+        "bell": rng.normal(0, 0.5, size=2000).astype(np.float32),
+        "same": np.ones(20, np.float32),
+    }
+    assert how_to_draw(["flat"], drawn).startswith("draw kernel and bias from PyTorch's default")
+    told = how_to_draw(["flat", "bell", "same"], drawn)
+    assert "flat by RandomUniform(-0.2, 0.2), bell by RandomNormal(0, 0.5), same by Constant(1)" in told
+
+
+def test_a_hypothesis_that_changes_nothing_explains_nothing():
+    """The port is just beyond what is allowed, and the reference with the hypothesis is no nearer."""
+    factor = TOLERANCES["gradients"].factor
+    port = probe(gradients=1.0 + 1.1 * factor * 1e-7)
+    made = {"nothing": probe(), "right": port}
+    assert found_by([guess("nothing")], made, port, "gradients") == []
+    assert found_by([guess("nothing"), guess("right")], made, port, "gradients") == ["right"]
+
+
+def test_several_mistakes_at_once_are_a_finding_each_and_no_more_than_it_takes():
+    port = probe(forward=2.0)
+    one, two, three = guess("one"), guess("two"), guess("three")
+    both, all_three = guess("one", parts=(one, two)), guess("one", parts=(one, two, three))
+    made = {"both": port, "all": port, "one": probe(forward=1.5), "two": probe(forward=1.5)}
+    named = {id(both): "both", id(all_three): "all"}
+    hypotheses = [one, two, both, all_three]
+    found = search("forward", hypotheses, port, probe(), NOISE, lambda h, first: made[named.get(id(h), h.cause)])
+    assert [finding.cause for finding in found] == ["one", "two"]
+    assert "this and 1 more of these changes" in found[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "fix"),
+    [
+        ((4, 8, 8, 3), (4, 3, 8, 8), "outputs_to_keras=channels_last"),
+        ((4, 1), (4,), "outputs.reshape((-1, 1))"),
+        ((4, 3), (4, 5), "as many units"),
+    ],
+)
+def test_outputs_of_another_shape_come_with_what_mends_them(ours, theirs, fix):
+    where = {"tensor": "outputs", "keras_shape": list(ours), "torch_shape": list(theirs)}
+    (found,) = in_structure(Check(name="structure", passed=False, reason="shapes", where=where))
+    assert found.cause == "output_shape"
+    assert fix in found.fix
