@@ -10,6 +10,8 @@ import sys
 import warnings
 from typing import Any
 
+from birdplane_keras.errors import BirdplaneError
+
 _PUBLIC = {
     "Recipe": "birdplane_keras.recipe",
     "PRESETS": "birdplane_keras.recipe",
@@ -19,10 +21,10 @@ _PUBLIC = {
     "train": "birdplane_keras.training",
     "BirdPlaneClassifier": "birdplane_keras.classifier",
 }
-__all__ = list(_PUBLIC)
+__all__ = [*_PUBLIC, "BirdplaneError"]
 
 
-class BackendError(ImportError):
+class BackendError(BirdplaneError, ImportError):
     """Keras was loaded with a backend other than torch before this package could choose."""
 
 

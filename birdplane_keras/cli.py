@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from birdplane_keras.errors import DataError, RequestError
+from birdplane_keras.errors import BirdplaneError
 
 COMMANDS = {  # name -> module in birdplane_keras.commands, function that declares its arguments, help line
     "data": ("data", "add_arguments", "find or fetch the images, and say what was found"),
@@ -76,7 +76,7 @@ def run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
         logger.setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)
     try:
         return command(arguments)
-    except (RequestError, DataError) as error:
+    except BirdplaneError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # who reads our output has read enough

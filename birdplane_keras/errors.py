@@ -1,11 +1,18 @@
-"""The ways in which a request ends without an answer; all become one line on stderr and exit status 2."""
+"""The ways in which a request ends without an answer: all are of one root, and become one line and exit status 2."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
-class RequestError(ValueError):
+class BirdplaneError(Exception):
+    """Something that the user can mend: the message says what was expected, what was received, and what to do."""
+
+
+class RequestError(BirdplaneError, ValueError):
     """What was asked for cannot be done as asked: a wrong flag, an unusable output folder, a missing device."""
 
 
-class DataError(RuntimeError):
+class DataError(BirdplaneError, RuntimeError):
     """The images cannot be had, or what is there is not what it should be."""
 
 
@@ -13,5 +20,33 @@ class PairError(RequestError):
     """Two models that cannot be judged as they are: not compiled, on another device, shapes that do not fit."""
 
 
+class TransferError(BirdplaneError, ValueError):
+    """Two models whose weights cannot be carried over; the message lists every reason."""
+
+
 class UnsafeFileError(RequestError):
     """A file that could run code, or write outside its place, when it is loaded; it was not."""
+
+
+@contextmanager
+def errors_of_pair(what: str | Callable[[], str]) -> Iterator[None]:
+    """Within it runs code of a pair: whatever that raises, `SystemExit` too, is an error of the pair.
+
+    Args:
+        what: Cannot be done then, in words; a function where these take time.
+
+    Raises:
+        PairError: It raised something.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, BirdplaneError):
+        raise
+    except BaseException as error:
+        raise PairError(f"{what if isinstance(what, str) else what()}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Returns an error's type and the first line of what it says."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'without a message'}"

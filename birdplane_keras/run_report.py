@@ -28,14 +28,13 @@ def describe_environment(device: str) -> dict[str, Any]:
     }
 
 
-def describe_settings(recipe: Recipe, *, engine: str, source: str, device: str) -> dict[str, Any]:
-    """Returns what was run: what its figures are of, and what they depend on.
+def describe_settings(recipe: Recipe, *, engine: str, source: str) -> dict[str, Any]:
+    """Returns what was run.
 
     Args:
         recipe: What was trained.
         engine: What the steps of Keras ran on.
         source: `cifar-10` or `synthetic`.
-        device: Where, as PyTorch names it.
     """
     return {
         "preset": recipe.name,
@@ -44,7 +43,6 @@ def describe_settings(recipe: Recipe, *, engine: str, source: str, device: str) 
         "seed": recipe.seed,
         "epochs": recipe.epochs,
         "recipe": dataclasses.asdict(recipe),
-        "environment": describe_environment(device),
     }
 
 

@@ -17,7 +17,7 @@ from birdplane_keras.recipe import Recipe
 Arrays = tuple[np.ndarray, np.ndarray]
 Tensors = tuple[torch.Tensor, torch.Tensor]
 OnEpochEnd = Callable[[int, keras.Model, dict[str, float]], None]
-OnStepEnd = Callable[[int, keras.Model], None]
+OnStepEnd = Callable[[int, keras.Model, torch.Tensor], None]
 
 HISTORY = {
     "loss": "loss",
@@ -140,7 +140,10 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.losses[self.epoch, batch] = self.loss.latest.value
         if self.on_step_end is not None:
-            self.on_step_end(self.epoch * self.params["steps"] + batch, self.model)
+            float(self.loss.latest.value)  # waits for the device
+            held = time.perf_counter()
+            self.on_step_end(self.epoch * self.params["steps"] + batch, self.model, self.loss.latest.value)
+            self.started += time.perf_counter() - held
         if batch == self.params["steps"] - 1:
             float(self.loss.latest.value)  # waits for the device
             self.seconds_per_epoch.append(time.perf_counter() - self.started)
@@ -233,7 +236,8 @@ def train(
         engine: `stock`, or one of the plugin's: `exact`, `fused`.
         device: Where to train, as PyTorch names it.
         on_epoch_end: Called as `on_epoch_end(epoch, model, metrics)`; the metrics are the last entries of `history`.
-        on_step_end: Called as `on_step_end(step, model)` after the update of each step, counted over all epochs.
+        on_step_end: Called as `on_step_end(step, model, loss)` after the update of each step, counted over all epochs;
+            its time is not counted.
         start: Go on from here, as the run that stopped would have; it ends in the same bits.
         on_state: Called after each epoch with what `start` takes; the weights are copied for it.
         callbacks: Further ones for `fit`.

@@ -45,6 +45,7 @@ def fitted(some):
     return BirdPlaneClassifier((64,), epochs=4, random_state=0).fit(*some[:2])
 
 
+@pytest.mark.slow
 def test_the_defaults_end_in_the_weights_of_narrow(port_data, images):
     run = train(build_recipe("narrow", epochs=1, seed=3), *port_data)
     estimator = BirdPlaneClassifier(epochs=1, random_state=3).fit(*images[0])

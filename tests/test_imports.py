@@ -52,11 +52,23 @@ def test_the_sides_meet_in_the_comparison_and_the_benchmark_only(path):
 
 
 @pytest.mark.parametrize("path", files(JUDGE), ids=lambda path: str(path.relative_to(JUDGE)))
-def test_the_judge_imports_no_side(path):
-    """Its adapters know the plugin, whose steps a port may run on: that is a library, not a side."""
-    allowed = ("birdplane_keras.parity", "birdplane_keras.errors", "birdplane_keras.torch_plugin")
-    ours = {name for name in imported(path) if name.startswith("birdplane_keras.")}
+def test_the_judge_imports_neither_a_side_nor_the_plugin(path):
+    allowed = ("birdplane_keras.parity", "birdplane_keras.errors", "birdplane_keras.torch_equivalents")
+    ours = {name for name in imported(path) if name.startswith("birdplane_keras")} - {"birdplane_keras"}
     assert all(name.startswith(allowed) for name in ours)
+
+
+@pytest.mark.parametrize("path", files(PORT / "torch_equivalents"), ids=lambda path: path.name)
+def test_the_equivalents_stand_alone(path):
+    assert {name for name in imported(path) if name.startswith("birdplane_keras")} <= {
+        name for name in imported(path) if name.startswith("birdplane_keras.torch_equivalents")
+    }
+
+
+@pytest.mark.parametrize("path", files(JUDGE), ids=lambda path: str(path.relative_to(JUDGE)))
+def test_what_the_frameworks_do_not_publish_is_imported_in_one_module_each(path):
+    private = {name for name in imported(path) if name.startswith(("keras.src", "torch._")) or "._" in name}
+    assert not private or path.name in ("private_keras.py", "private_torch.py")
 
 
 @pytest.mark.parametrize("path", files(CORE), ids=lambda path: path.name)
@@ -95,7 +107,7 @@ def test_a_heavy_import_has_one_owner(package, owners):
 @pytest.mark.parametrize("path", files(PORT / "torch_plugin"), ids=lambda path: path.name)
 def test_the_plugin_stands_alone(path):
     ours = {name for name in imported(path) if name.startswith("birdplane_keras.")}
-    assert all(name.startswith("birdplane_keras.torch_plugin") for name in ours)
+    assert all(name.startswith(("birdplane_keras.torch_plugin", "birdplane_keras.errors")) for name in ours)
 
 
 def test_no_file_is_over_300_lines_or_named_for_nothing():
@@ -145,6 +157,17 @@ def test_help_loads_nothing_heavy(door):
 def test_evaluation_and_reporting_load_no_framework():
     loaded = loaded_by("import birdplane_keras.evaluation\nfrom birdplane_keras.reporting import figures, terminal")
     assert not loaded & {"keras", "torch", "matplotlib"}
+
+
+def test_the_judge_loads_no_plugin_even_at_work():
+    judged = """
+import birdplane_keras.parity
+from birdplane_keras.catalogue.networks import vector_pair
+assert birdplane_keras.parity.check_parity(vector_pair(0), steps=3).verdict != "diverged"
+"""
+    loaded = loaded_by(judged)
+    assert "birdplane_keras.parity.sides.keras_run" in loaded
+    assert not [name for name in loaded if name.startswith("birdplane_keras.torch_plugin")]
 
 
 def test_the_judges_core_loads_no_framework():

@@ -14,7 +14,7 @@ from torch_reference.model import CLASSES, build_model, closing_head, logits_mod
 from torch_reference.recipe import Recipe
 
 OnEpochEnd = Callable[[int, nn.Module, dict[str, float]], None]
-OnStepEnd = Callable[[int, nn.Module], None]
+OnStepEnd = Callable[[int, nn.Module, torch.Tensor], None]
 
 
 class OneHotMSELoss(nn.MSELoss):
@@ -95,7 +95,8 @@ def train(
         device: Where to train, as PyTorch names it.
         on_epoch_end: Called as `on_epoch_end(epoch, model, metrics)`; the metrics are the last entries of `history`,
             and `last_batch_loss`, the number that the article prints.
-        on_step_end: Called as `on_step_end(step, model)` after the update of each step, counted over all epochs.
+        on_step_end: Called as `on_step_end(step, model, loss)` after the update of each step, counted over all epochs;
+            its time is not counted.
     """
     train_loader = build_train_loader(cifar2, recipe)
     val_loader = build_validation_loader(cifar2_val, recipe)
@@ -126,7 +127,10 @@ def train(
 
             step_losses[epoch, step] = loss.detach()
             if on_step_end is not None:
-                on_step_end(epoch * len(train_loader) + step, model)
+                float(step_losses[epoch, step])  # waits for the device
+                held = time.perf_counter()
+                on_step_end(epoch * len(train_loader) + step, model, step_losses[epoch, step])
+                started += time.perf_counter() - held
             loss_sum += loss.detach() * labels.shape[0]
             correct += (outputs.argmax(dim=1) == labels).sum()
         last_batch_loss = float(step_losses[epoch, -1])  # waits for the device

@@ -72,7 +72,7 @@ def show_command(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from birdplane_keras.data import load_data
-    from birdplane_keras.flagship.look import look_at
+    from birdplane_keras.flagship.answers import look_at
     from birdplane_keras.reporting.article import render_answers, render_picture
     from birdplane_keras.reporting.figures import save_figure
 
@@ -93,7 +93,7 @@ def parameters_command(arguments: argparse.Namespace) -> int:
     recipe = build_recipe(arguments.preset)
     from rich.console import Console
 
-    from birdplane_keras.flagship.parameters import count_parameters
+    from birdplane_keras.flagship.answers import count_parameters
     from birdplane_keras.reporting.article import render_sizes, render_tensors
 
     counted = count_parameters(recipe)
@@ -116,7 +116,7 @@ def shift_command(arguments: argparse.Namespace) -> int:
     ]
     from rich.console import Console
 
-    from birdplane_keras.flagship.translation import by_distance, measure_translation
+    from birdplane_keras.flagship.answers import by_distance, measure_translation
     from birdplane_keras.parity.core.disk import write_atomically
     from birdplane_keras.progress import steps_bar
     from birdplane_keras.reporting.article import render_shifts, render_translation
@@ -172,7 +172,7 @@ def trained_folder(arguments: argparse.Namespace, recipe: Recipe, folder: Path |
     """Returns the folder of a trained comparison, by default the preset's; both sides are trained where they were not.
 
     Raises:
-        RequestError: The sides diverged before they were trained, or the folder cannot be written.
+        RequestError: The sides diverged before their training ended, or the folder cannot be written.
     """
     check_engine(arguments.engine)
     check_device(arguments.device)
@@ -183,7 +183,7 @@ def trained_folder(arguments: argparse.Namespace, recipe: Recipe, folder: Path |
         print(f"no trained comparison is in {folder}: training both sides of {recipe.name} first", file=sys.stderr)
         preset_command(argparse.Namespace(**{**vars(arguments), "preset": recipe.name, "out": folder}))
         if not has_trained(folder):
-            raise RequestError(f"expected two trained sides in {folder}, but they diverged before training")
+            raise RequestError(f"expected two trained sides in {folder}, but they diverged before the end")
     return folder
 
 

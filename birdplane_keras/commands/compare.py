@@ -1,6 +1,7 @@
 """`birdplane compare`, which is `scripts/compare.py`: both sides of a preset, or any pair, rung by rung."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ NOT_WITH_PAIR = {
     "data_dir": None,
     "synthetic": False,
 }  # and their defaults
+NOT_WITH_VERIFY = {
+    "preset": "narrow",
+    "epochs": None,
+    "seed": None,
+    "engine": DEFAULT_ENGINE,
+    "device": "cpu",
+    "synthetic": False,
+    "steps": None,
+    "search_seconds": None,
+}
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +49,16 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pair", metavar="MODULE:FUNCTION", help="judge the pair that this function makes instead")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of --pair (default: 200)")
     parser.add_argument(
+        "--search-seconds",
+        type=float,
+        metavar="S",
+        help="how long to look for the cause of a difference of --pair (default: what the pair says, else 60)",
+    )
+    parser.add_argument(
         "--verify", type=Path, metavar="FILE", help="run what a certificate.json or report.json says, and compare"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="let --verify run the code of the pair that the certificate names"
     )
     parser.set_defaults(command=compare_command)
     door = "python scripts/compare.py" if parser.prog == "compare.py" else parser.prog
@@ -56,21 +76,32 @@ def compare_command(arguments: argparse.Namespace) -> int:
         print(render_list(PRESETS, load_expected()))
         return 0
     if arguments.verify is not None:
-        from birdplane_keras.pairs import verify_command
+        refuse(arguments, NOT_WITH_VERIFY, "--verify without --{}: the certificate says it")
+        from birdplane_keras.commands.pair import verify_command
 
         return verify_command(arguments, preset_command)
+    if arguments.trust:
+        raise RequestError("expected --trust together with --verify, whose certificate names the code to run")
     if arguments.pair is not None:
-        for name, default in NOT_WITH_PAIR.items():
-            if getattr(arguments, name) != default:
-                flag = name.replace("_", "-")
-                raise RequestError(f"expected --pair without --{flag}: the function makes the whole pair")
-        from birdplane_keras.pairs import pair_command
+        refuse(arguments, NOT_WITH_PAIR, "--pair without --{}: the function makes the whole pair")
+        from birdplane_keras.commands.pair import pair_command
 
         out = arguments.out or Path("runs") / arguments.pair.replace(":", "-")
         return pair_command(arguments, lambda: prepare_folder(out))
-    if arguments.steps is not None:
-        raise RequestError("expected --steps together with --pair; a preset has --epochs")
+    alone = dict.fromkeys(("steps", "search_seconds"))
+    refuse(arguments, alone, "--{} together with --pair; a preset has --epochs")
     return preset_command(arguments)[0]
+
+
+def refuse(arguments: argparse.Namespace, defaults: Mapping[str, Any], expected: str) -> None:
+    """Does nothing where these arguments have their defaults.
+
+    Raises:
+        RequestError: One has not; `expected` says what was expected of its flag.
+    """
+    for name, default in defaults.items():
+        if getattr(arguments, name) != default:
+            raise RequestError(f"expected {expected.format(name.replace('_', '-'))}")
 
 
 def preset_command(arguments: argparse.Namespace) -> tuple[int, dict[str, Any]]:
@@ -83,32 +114,29 @@ def preset_command(arguments: argparse.Namespace) -> tuple[int, dict[str, Any]]:
 
     from birdplane_keras.data import default_data_dir, find_or_fetch
     from birdplane_keras.data.archive import read_split
-    from birdplane_keras.flagship.report import build_report, save_report
+    from birdplane_keras.flagship.report import save_report
     from birdplane_keras.flagship.run import compare as compare_programs
     from birdplane_keras.reporting.terminal import print_report
 
     data_dir = arguments.data_dir or default_data_dir()
     batches = find_or_fetch(data_dir, use_synthetic=arguments.synthetic)
     try:
-        comparison = compare_programs(
+        result, records, start = compare_programs(
             recipe,
             data_dir=data_dir,
-            out=out,
+            source=batches.source,
             engine=arguments.engine,
             device=arguments.device,
             synthetic=arguments.synthetic,
         )
-        report = build_report(
-            comparison, recipe, engine=arguments.engine, source=batches.source, device=arguments.device
-        )
         images, labels, _ = read_split(batches.folder, "test")
-        written = save_report(out, report, comparison, (images, labels))
+        written = save_report(out, result, records, start, (images, labels))
     except OSError as error:
         place = error.filename or out
         raise RequestError(
             f"expected room and rights to write, received «{error.strerror or error}» for {place}"
         ) from error
-    console = Console()
+    console, report = Console(), result.content()
     print_report(report, console)
     console.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
-    return 1 if comparison.verdict == "diverged" else 0, report
+    return 1 if result.verdict == "diverged" else 0, report

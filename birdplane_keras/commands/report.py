@@ -11,9 +11,9 @@ from birdplane_keras.errors import RequestError
 
 REPORTS = ("report.json", "certificate.json")
 NEEDED: dict[Any, tuple[str, ...]] = {  # by the kind of report
-    "preset": ("verdict", "recipe", "checks", "loss_distances", "keras", "torch", "data"),
+    "preset": ("version", "verdict", "recipe", "checks", "keras", "torch", "data"),
     "train": ("recipe", "keras", "data"),
-    "pair": ("verdict", "checks", "trajectory"),
+    "pair": ("version", "verdict", "checks"),
 }
 
 
@@ -40,13 +40,29 @@ def report_command(arguments: argparse.Namespace) -> int:
             f"expected a report that `compare` or `train` of this version wrote, received {path}, without "
             f"{', '.join(missing)}"
         )
+    from birdplane_keras.reporting.page.details import NO_DETAILS
     from birdplane_keras.reporting.page.render import PAGE_FILE, save_page
 
     out = arguments.out or arguments.folder / PAGE_FILE
-    details = () if report["kind"] == "pair" else (find_details(arguments, report),)
-    write(lambda: save_page(out, report, *details), out)
+    details = NO_DETAILS if report["kind"] == "pair" else find_details(arguments, report)
+    trajectory = None if report["kind"] == "train" else load_trajectory(arguments.folder)
+    write(lambda: save_page(out, report, details, trajectory), out)
     print(f"Written: {out}")
     return 0
+
+
+def load_trajectory(folder: Path) -> Mapping[str, Any] | None:
+    """Reads what a comparison left beside its report: how its runs went, `None` where nothing was trained.
+
+    Raises:
+        RequestError: It is not there, or damaged.
+    """
+    from birdplane_keras.parity.core.result import SERIES_FILE
+
+    try:
+        return json.loads((folder / SERIES_FILE).read_text())["trajectory"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"expected {SERIES_FILE} beside the report, received {folder}: {error}") from error
 
 
 def find_details(arguments: argparse.Namespace, report: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from birdplane_keras.recipe import Recipe
 from birdplane_keras.reporting.model_card import CARD_FILE, render_model_card
 from birdplane_keras.reporting.page.details import DETAILS_FILE, Details, choose_units, save_details
 from birdplane_keras.reporting.page.render import PAGE_FILE, save_page
-from birdplane_keras.run_report import describe_run, describe_settings
+from birdplane_keras.run_report import describe_environment, describe_run, describe_settings
 from birdplane_keras.training import TrainingRun, stock_model
 
 
@@ -33,7 +33,8 @@ def build_train_report(
     """
     return {
         "kind": "train",
-        **describe_settings(recipe, engine=engine, source=source, device=device),
+        **describe_settings(recipe, engine=engine, source=source),
+        "environment": describe_environment(device),
         "keras": describe_run(run, [weight.size for weight in run.weights.values()], labels),
     }
 

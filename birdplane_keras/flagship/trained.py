@@ -1,38 +1,21 @@
 """Both sides of a preset, as they start and as a comparison has trained them."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from birdplane_keras.errors import RequestError
+from birdplane_keras.flagship.answers import Answering, Answers, PortAnswers, ReferenceAnswers, predictor
+from birdplane_keras.flagship.port import Port
+from birdplane_keras.flagship.reference import Reference
 from birdplane_keras.flagship.report import WEIGHTS_FILE
-from birdplane_keras.flagship.sides import KerasSide, Predict, TorchSide
 from birdplane_keras.parity.core.disk import plain, sha256_of
 from birdplane_keras.recipe import Recipe
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainedSides:
-    """The two programs of a preset with what they learned.
-
-    Args:
-        recipe: The preset's.
-        sides: `torch` and `keras`.
-        untrained: Side -> its model as it starts, from normalised pixels (N, 3072) to logits (N, 2).
-        trained: The same after training.
-    """
-
-    recipe: Recipe
-    sides: dict[str, TorchSide | KerasSide]
-    untrained: dict[str, Predict]
-    trained: dict[str, Predict]
-
-
-def load_trained(
-    folder: Path, recipe: Recipe, *, data_dir: Path, engine: str, device: str, synthetic: bool
-) -> TrainedSides:
+def load_trained(folder: Path, recipe: Recipe, *, data_dir: Path, engine: str, device: str, synthetic: bool) -> Answers:
     """Loads both sides from the folder of a comparison.
 
     Args:
@@ -47,16 +30,16 @@ def load_trained(
         RequestError: The folder holds another run, or weights that are not those that the report names.
     """
     weights = load_weights(folder, recipe)
-    reference = TorchSide(recipe, data_dir=data_dir, device=device, synthetic=synthetic)
-    port = KerasSide(
+    reference = Reference(recipe, data_dir=data_dir, device=device, synthetic=synthetic)
+    port = Port(
         recipe, reference=reference.build(), data_dir=data_dir, engine=engine, device=device, synthetic=synthetic
     )
-    sides: dict[str, TorchSide | KerasSide] = {"torch": reference, "keras": port}
-    return TrainedSides(
+    sides: dict[str, Answering] = {"torch": ReferenceAnswers(reference), "keras": PortAnswers(port)}
+    return Answers(
         recipe=recipe,
         sides=sides,
-        untrained={name: side.predictor(None) for name, side in sides.items()},
-        trained={name: side.predictor(weights[name]) for name, side in sides.items()},
+        untrained={name: predictor(side.program, None) for name, side in sides.items()},
+        trained={name: predictor(side.program, weights[name]) for name, side in sides.items()},
     )
 
 

@@ -1,7 +1,7 @@
 """The judge: whether a Keras model is its PyTorch reference, rung by rung, and why not.
 
-The modules of this package see NumPy arrays only; `adapters` touches the frameworks, and no module here knows either
-side of the flagship pair. The public names load on first use.
+`core` sees NumPy arrays only; no module here knows either side of the flagship pair. The public names load on first
+use.
 """
 
 import importlib
@@ -15,7 +15,7 @@ _OWNERS = {
     "torch_to_keras": "matching.transfer",
     "keras_to_torch": "matching.transfer",
     "TransferError": "matching.transfer",
-    "Report": "core.result",
+    "Result": "core.result",
     "DivergenceError": "core.result",
 }
 

@@ -1,23 +1,25 @@
 """The judge's front door: `check_parity` and `assert_parity`."""
 
 import platform
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import torch
 
-from birdplane_keras.errors import PairError
+from birdplane_keras.errors import PairError, first_line
 from birdplane_keras.parity.causes.diagnose import diagnose
-from birdplane_keras.parity.core.disk import sha256_of
-from birdplane_keras.parity.core.judge import judge
-from birdplane_keras.parity.core.result import Report
-from birdplane_keras.parity.core.rungs import verdict
+from birdplane_keras.parity.core.judge import judge, verdict
+from birdplane_keras.parity.core.result import Result
+from birdplane_keras.parity.core.series import describe_trajectory
+from birdplane_keras.parity.core.training import Training
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.bench import PairBench
+from birdplane_keras.parity.sides.trying import try_both
 
 
-def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Report:
+def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
     """Tells whether a Keras model is its PyTorch reference.
 
     Both are left as they were found: the reference is copied, and the port is given its values back.
@@ -32,38 +34,57 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Report:
 
     Raises:
         PairError: The pair cannot be judged: a model that is not compiled, data that do not fit, a reference that is
-            random or whose loss is not a number.
+            random or whose loss is not a number, code that fails or ends the program.
     """
     if steps < 1:
         raise PairError(f"expected at least 1 step, received {steps}")
-    bench = PairBench(pair, seed)
-    with bench.keras.judged():
-        bench.try_both()
-        checks, findings = judge(bench, steps=steps)
-        diagnosis = diagnose(bench, checks, findings)
-    data = bench.data()
-    hashes = {
-        f"{side}_data": sha256_of(tensors.values()) for side, tensors in zip(("keras", "torch"), data, strict=True)
-    }
-    return Report(
-        verdict=verdict(checks, left_out=findings.left_out),
+    settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed}
+    try:
+        bench = PairBench(pair, seed)
+        with bench.host.judged():
+            try_both(bench)
+            return examine(bench, steps=steps, settings=settings)
+    except SystemExit as error:
+        raise PairError(f"expected a pair whose code does not end the program, received {first_line(error)}") from error
+
+
+def examine(
+    bench: PairBench,
+    *,
+    steps: int,
+    settings: Mapping[str, Any],
+    environment: Mapping[str, Any] | None = None,
+    describe: Callable[[Training | None], Mapping[str, Any]] = lambda training: {},
+) -> Result:
+    """Takes a pair that is on the bench up the ladder, and looks for the cause where a rung breaks.
+
+    Args:
+        bench: Both sides, within `bench.host.judged()`.
+        steps: Of the trajectory.
+        settings: What the result is to say of how it was made.
+        environment: What the figures depend on; `None` for what the pair tells.
+        describe: From the runs of the trajectory to what they report of themselves.
+    """
+    checks, climb = judge(bench, steps=steps)
+    training = climb.training
+    return Result(
+        verdict=verdict(checks),
         checks=checks,
-        diagnosis=diagnosis,
-        steps=steps,
-        seed=seed,
-        environment=describe_environment(pair),
-        hashes=hashes | findings.hashes,
-        noise=findings.noise,
-        layers=findings.layers,
-        left_out=findings.left_out,
-        trajectory=findings.trajectory,
-        notes=findings.notes,
-        churn=findings.churn,
-        source=pair.source,
+        diagnosis=diagnose(bench, checks, climb),
+        settings=settings,
+        environment=describe_environment(bench.pair) if environment is None else environment,
+        sides=describe(training),
+        hashes=climb.hashes,
+        steps_made=0 if training is None else training.together.made,
+        churn=None if training is None else training.churn,
+        notes=climb.notes,
+        noise=climb.noise,
+        layers=climb.layers.rows,
+        trajectory=None if training is None else describe_trajectory(training.together),
     )
 
 
-def assert_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Report:
+def assert_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
     """Fails a test unless a Keras model is its PyTorch reference: one line in a port's test suite.
 
     Args:
@@ -72,15 +93,15 @@ def assert_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Report:
         seed: As `check_parity` takes it.
 
     Returns:
-        the report.
+        the result.
 
     Raises:
         DivergenceError: An `AssertionError` that names the rung, the place and the cause.
         PairError: The pair cannot be judged.
     """
-    report = check_parity(pair, steps=steps, seed=seed)
-    report.raise_for_divergence()
-    return report
+    result = check_parity(pair, steps=steps, seed=seed)
+    result.raise_for_divergence()
+    return result
 
 
 def describe_environment(pair: Pair) -> dict[str, Any]:

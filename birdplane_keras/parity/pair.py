@@ -1,8 +1,7 @@
 """What a person hands to the judge: two models, how the reference is trained, and the data."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -45,13 +44,21 @@ class Pair:
         keras_batches: The same as the port has them. `None`: as the reference.
         keras_class_weight: What the port gives to `fit(class_weight=)`.
         torch_clip: Called with the parameters between `backward()` and `step()`.
+        accumulation_steps: The reference updates its weights after so many batches, by the mean of their gradients:
+            each loss is divided by this number before `backward()`. In Keras that is the optimizer's
+            `gradient_accumulation_steps`.
         torch_scheduler: A learning-rate scheduler over `torch_optimizer`.
-        schedule_by: Whether the scheduler's `step()` is called after each `step` or each `epoch`.
+        schedule_by: Whether the scheduler's `step()` is called after each `step` or each `epoch`. Where it takes a
+            number, as that of `ReduceLROnPlateau`, it is given the mean loss of the examples since it was last called.
+        keras_callbacks: What the port gives to `fit(callbacks=)`, for what changes the training, such as
+            `keras.callbacks.LearningRateScheduler`. They are told of batches and epochs, with the loss; each run has
+            copies of its own.
         initialisation: Whether the distributions of the two models' weights as built are compared; `False` where the
             reference brings trained weights.
         validation_data: Inputs and targets (M, ...) to predict at the end. `None`: the first 256 examples of `data`.
         keras_loss: Returns the loss of the port's last step, for a model whose step is traced and replayed. `None`:
             the judge listens to `compute_loss`.
+        search_seconds: How long the judge may look for the cause of a difference. It says what it did not try.
         source: Where the pair comes from, `package.module:function`, so that a certificate can be verified.
 
     Source: `keras.Model.train_on_batch` and the plain training loop of PyTorch's tutorials.
@@ -75,19 +82,23 @@ class Pair:
     keras_batches: Batches | None = None
     keras_class_weight: Mapping[int, float] | None = None
     torch_clip: Callable[[Iterable[torch.nn.Parameter]], Any] | None = None
+    accumulation_steps: int = 1
     torch_scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
     schedule_by: str = "step"
+    keras_callbacks: Sequence[keras.callbacks.Callback] = ()
     initialisation: bool = True
     validation_data: tuple[Any, Any] | None = None
     keras_loss: Callable[[], torch.Tensor] | None = None
+    search_seconds: float = 60.0
     source: str | None = None
 
     def __post_init__(self) -> None:
         for field, known in (("weights", WEIGHTS), ("schedule_by", SCHEDULES)):
             if getattr(self, field) not in known:
                 raise PairError(f"expected {field} among {', '.join(known)}, received {getattr(self, field)!r}")
-        if self.batch_size < 1:
-            raise PairError(f"expected a batch size of at least 1, received {self.batch_size}")
+        for field, least in (("batch_size", 1), ("accumulation_steps", 1), ("search_seconds", 0)):
+            if not getattr(self, field) >= least:
+                raise PairError(f"expected {field} of at least {least}, received {getattr(self, field)}")
 
 
 def channels_last(images: np.ndarray) -> np.ndarray:
@@ -98,70 +109,6 @@ def channels_last(images: np.ndarray) -> np.ndarray:
 def flatten(structure: Any) -> list[Any]:
     """Returns the leaves of nested tuples, lists and dictionaries in their order."""
     return keras.tree.flatten(structure)
-
-
-def named_leaves(structure: Any, name: str) -> dict[str, Any]:
-    """Returns name -> leaf: one leaf keeps the name, several are numbered or keyed."""
-    if isinstance(structure, Mapping):
-        return {f"{name}[{key}]": leaf for key in sorted(structure) for leaf in flatten(structure[key])}
-    leaves = flatten(structure)
-    return {name: leaves[0]} if len(leaves) == 1 else {f"{name}[{index}]": leaf for index, leaf in enumerate(leaves)}
-
-
-def take(structure: Any, rows: np.ndarray | slice) -> Any:
-    """Returns the rows of every array of a structure."""
-    return keras.tree.map_structure(lambda array: array[rows], structure)
-
-
-class Examples:
-    """The examples of a side by their numbers in a run: row number + N x epoch.
-
-    Args:
-        data: Inputs and targets, arrays (N, ...) or structures of them.
-        size: N of the reference.
-        inputs_by_epoch: From the epoch to its inputs; `None` where every epoch shows the same.
-    """
-
-    def __init__(self, data: tuple[Any, Any], size: int, inputs_by_epoch: Callable[[int], Any] | None) -> None:
-        self.data, self.size, self._by_epoch = data, size, inputs_by_epoch
-
-    def take(self, numbers: np.ndarray) -> tuple[Any, Any]:
-        """Returns inputs and targets of some examples of one epoch."""
-        rows, epoch = numbers % self.size, int(numbers[0]) // self.size if len(numbers) else 0
-        inputs = self.data[0] if self._by_epoch is None else self._by_epoch(epoch)
-        return take(inputs, rows), take(self.data[1], rows)
-
-
-def reference_examples(pair: Pair) -> Examples:
-    """Returns the reference's examples."""
-    return Examples(pair.data, count_examples(pair.data), pair.inputs_by_epoch)
-
-
-def port_examples(pair: Pair) -> Examples:
-    """Returns the port's examples: its own, or the reference's, turned."""
-    data = pair.keras_data or keras_view(pair, pair.data)
-    return Examples(data, count_examples(pair.data), pair.keras_inputs_by_epoch)
-
-
-def plan_batches(pair: Pair, steps: int) -> list[np.ndarray]:
-    """Returns the numbers, as `Examples` has them, of the reference's first batches, over as many epochs as it takes.
-
-    Raises:
-        PairError: An epoch has no batches, or a batch names an example that is not there.
-    """
-    examples = count_examples(pair.data)
-    planned: list[np.ndarray] = []
-    epoch = 0
-    while len(planned) < steps:
-        batches = list(pair.batches(epoch))[: steps - len(planned)] if pair.batches else []
-        if not batches:
-            raise PairError(f"expected batches in epoch {epoch}, received none")
-        for batch in batches:
-            if not len(batch) or batch.min() < 0 or batch.max() >= examples:
-                raise PairError(f"expected batches of row numbers from 0 to {examples - 1}, received {list(batch)[:8]}")
-        planned += [batch + epoch * examples for batch in batches]
-        epoch += 1
-    return planned
 
 
 def count_examples(structure: Any) -> int:
@@ -180,56 +127,6 @@ def count_examples(structure: Any) -> int:
             f"expected inputs and targets of one number of examples, at least 1, received {sorted(sizes) or 'none'}"
         )
     return sizes.pop()
-
-
-def keras_view(pair: Pair, data: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Returns data of the reference as the port is to be fed: turned by the pair's two functions."""
-    inputs, targets = data
-    return (
-        inputs if pair.to_keras is None else pair.to_keras(inputs),
-        targets if pair.targets_to_keras is None else pair.targets_to_keras(targets),
-    )
-
-
-def validation_inputs(pair: Pair) -> tuple[Any, Any]:
-    """Returns the inputs to predict, in the reference's layout and in the port's."""
-    if pair.validation_data is not None:
-        return pair.validation_data[0], keras_view(pair, pair.validation_data)[0]
-    few = slice(256)
-    port = pair.keras_data or keras_view(pair, pair.data)
-    return take(pair.data[0], few), take(port[0], few)
-
-
-def build_batches(pair: Pair, seed: int) -> Pair:
-    """Returns the pair with both sides stated in full; where it has no batches, (seed, epoch) shuffles each epoch.
-
-    Raises:
-        PairError: The data are empty or of unequal lengths.
-    """
-    examples = count_examples(pair.data)
-
-    def shuffled(epoch: int) -> list[np.ndarray]:
-        rows = np.random.default_rng((seed, epoch)).permutation(examples)
-        return [rows[start : start + pair.batch_size] for start in range(0, examples, pair.batch_size)]
-
-    batches = pair.batches or shuffled
-    theirs, ours = (None if inputs is None else lru_cache(maxsize=1)(inputs) for inputs in augmentations(pair))
-    return replace(
-        pair,
-        batches=batches,
-        keras_batches=pair.keras_batches or batches,
-        inputs_by_epoch=theirs,
-        keras_inputs_by_epoch=ours,
-    )
-
-
-def augmentations(pair: Pair) -> tuple[Callable[[int], Any] | None, Callable[[int], Any] | None]:
-    """Returns the functions from the epoch to its inputs, the reference's and the port's."""
-    theirs, ours = pair.inputs_by_epoch, pair.keras_inputs_by_epoch
-    if theirs is not None and ours is None:
-        turn = pair.to_keras or (lambda inputs: inputs)
-        return theirs, lambda epoch: turn(theirs(epoch))
-    return theirs, ours
 
 
 def check_pair(pair: Pair) -> None:
@@ -259,6 +156,13 @@ def check_pair(pair: Pair) -> None:
         raise PairError("expected keras_inputs_by_epoch together with inputs_by_epoch, received it alone")
     if pair.keras_data is not None and count_examples(pair.keras_data) != examples:
         raise PairError(f"expected {examples} examples in keras_data, received {count_examples(pair.keras_data)}")
+    for callback in pair.keras_callbacks:
+        watched = getattr(callback, "monitor", "loss")
+        if watched != "loss":
+            raise PairError(
+                f"expected keras_callbacks that watch the loss, which is all that they are told, received "
+                f"{type(callback).__name__}(monitor={watched!r})"
+            )
     check_devices(pair)
 
 

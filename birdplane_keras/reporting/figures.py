@@ -19,8 +19,13 @@ STYLES = {"torch": "-", "keras": "--"}  # where the sides agree, both remain vis
 DOTS_PER_INCH = 120
 
 
-def save_figures(folder: Path, report: Mapping[str, Any]) -> list[Path]:
-    """Draws every picture that the report has the numbers for, and removes those that it has not.
+def save_figures(folder: Path, report: Mapping[str, Any], trajectory: Mapping[str, Any] | None) -> list[Path]:
+    """Draws every picture that there are numbers for, and removes those that there are none for.
+
+    Args:
+        folder: Exists.
+        report: The content of `report.json`.
+        trajectory: How the runs went, of `series.json`; `None` where nothing was trained.
 
     Returns:
         The paths written.
@@ -29,10 +34,10 @@ def save_figures(folder: Path, report: Mapping[str, Any]) -> list[Path]:
     written = []
     for name, render in RENDERERS.items():
         path = folder / f"{name}.png"
-        if not trained:
+        if not trained or trajectory is None:
             path.unlink(missing_ok=True)
             continue
-        save_figure(path, render(report))
+        save_figure(path, render(report, trajectory))
         written.append(path)
     return written
 
@@ -60,7 +65,7 @@ def save_figure(path: Path, figure: "Figure") -> None:
     write_atomically(path, picture.getvalue())
 
 
-def render_curves(report: Mapping[str, Any]) -> "Figure":
+def render_curves(report: Mapping[str, Any], trajectory: Mapping[str, Any]) -> "Figure":
     """Draws loss and accuracy of both sides over the epochs, training and validation."""
     figure, axes = build_figure(report, 2, (11, 4.2))
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
@@ -76,7 +81,7 @@ def render_curves(report: Mapping[str, Any]) -> "Figure":
     return figure
 
 
-def render_confusion_matrices(report: Mapping[str, Any]) -> "Figure":
+def render_confusion_matrices(report: Mapping[str, Any], trajectory: Mapping[str, Any]) -> "Figure":
     """Draws both confusion matrices on the validation images, through scikit-learn's display."""
     from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -89,17 +94,17 @@ def render_confusion_matrices(report: Mapping[str, Any]) -> "Figure":
     return figure
 
 
-def render_distances(report: Mapping[str, Any]) -> "Figure":
-    """Draws the largest difference between the sides' weights after each epoch, with the noise envelope.
+def render_distances(report: Mapping[str, Any], trajectory: Mapping[str, Any]) -> "Figure":
+    """Draws the largest difference between the sides' weights at the checkpoints, with the noise envelope.
 
     A difference of zero is off a log axis; the line begins where the sides begin to differ.
     """
     figure, (axis,) = build_figure(report, 1, (8, 4.6))
-    distances = report["weight_distances"]
-    epochs = np.array(distances["epochs"]) + 1
+    distances = trajectory["weight_distances"]
+    epochs = np.array(distances["steps"]) * report["epochs"] / distances["steps"][-1]
     marker = "o" if len(epochs) < 3 else None
     if distances["envelope"] is None and not any(distances["sides"]):
-        axis.text(0.5, 0.5, "0 bits differ after every epoch", ha="center", transform=axis.transAxes)
+        axis.text(0.5, 0.5, "0 bits differ at every checkpoint", ha="center", transform=axis.transAxes)
         axis.set_xlim(1, max(2, epochs[-1]))
     elif distances["envelope"] is None:  # the runs cannot be compared: one of them met a NaN
         axis.plot(epochs, distances["sides"], color=COLOURS["keras"], marker=marker, label="Keras against PyTorch")
@@ -107,7 +112,7 @@ def render_distances(report: Mapping[str, Any]) -> "Figure":
         axis.legend(fontsize=8)
     else:
         envelope = np.maximum.accumulate(distances["envelope"])
-        label = "noise envelope: PyTorch against itself, one weight moved by one ULP"
+        label = "noise envelope: PyTorch against itself, weights moved by one ULP"
         smallest = max(min(positive(distances["envelope"]) + positive(distances["sides"])) / 3, 1e-12)
         axis.fill_between(epochs, smallest, envelope, color=COLOURS["envelope"], alpha=0.35, label=label)
         axis.plot(epochs, distances["envelope"], color=COLOURS["envelope"], linewidth=1, marker=marker)
@@ -126,7 +131,7 @@ def positive(values: list[float]) -> list[float]:
     return [value for value in values if value is not None and value > 0] or [2.0**-23]
 
 
-RENDERERS: dict[str, Callable[[Mapping[str, Any]], "Figure"]] = {
+RENDERERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], "Figure"]] = {
     "curves": render_curves,
     "confusion_matrices": render_confusion_matrices,
     "weight_distances": render_distances,

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from birdplane_keras.labels import CLASS_NAMES
+from birdplane_keras.parity.core.renderings import describe_failure, describe_fixes, outcome
 
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
 SENTENCES = {
@@ -16,6 +17,7 @@ SENTENCES = {
     "rounding-only": "The sides differ by rounding only: within what the reference's own rounding allows.",
     "diverged": "The sides are not the same.",
 }
+OUTCOMES = {"passed": "green", "failed": "red", "not reached": "dim", "left out": "dim"}
 COLOURS = {"bit-exact": "green", "rounding-only": "green", "diverged": "red"}
 
 
@@ -38,8 +40,9 @@ def print_pair(content: Mapping[str, Any], console: Console) -> None:
     """Prints the ladder of any pair, its verdict, and what explains it."""
     title = f"Parity ladder: {content['source']}, {content['steps']} steps, seed {content['seed']}"
     console.print(render_ladder(content, title))
-    for rung, reason in content["left_out"].items():
-        console.print(f"{rung} was left out: {reason}.")
+    for check in content["checks"]:
+        if check["state"] == "left out":
+            console.print(f"{check['name']} was left out: {check['reason']}.", markup=False)
     console.print(render_verdict(content))
     for note in content["notes"]:
         console.print(f"Note: {note}.", markup=False)
@@ -53,12 +56,10 @@ def render_ladder(report: Mapping[str, Any], title: str) -> Table:
     for heading in ("difference", "tolerance", "x noise", "bits"):
         table.add_column(heading, justify="right")
     for check in report["checks"]:
-        reached = not check["reason"].startswith("not reached")
-        outcome = ("[green]passed[/]" if check["passed"] else "[red]BROKEN[/]") if reached else "[dim]not reached[/]"
         bits = check["bits_differing"]
         table.add_row(
             check["name"],
-            outcome,
+            Text(outcome(check), style=OUTCOMES[check["state"]]),
             number(check["max_abs_difference"], check["unit"]),
             number(check["tolerance"], check["unit"]),
             number(check.get("times_noise")),
@@ -122,11 +123,8 @@ def render_verdict(report: Mapping[str, Any]) -> Text:
         matrix = report["keras"]["confusion_matrix"] if "keras" in report else None
         text.append(f" of {sum(map(sum, matrix)):,} validation images." if matrix else " validation examples.")
     if report["first_failure"] is not None:
-        failure = dict(report["first_failure"])
-        rung, reason = failure.pop("rung"), failure.pop("reason")
-        place = ", ".join(f"{name} {value}" for name, value in failure.items() if value is not None)
-        text.append(f"\nFirst broken rung: {rung}" + (f" ({place})" if place else "") + f". {reason}")
+        text.append(f"\n{describe_failure(report)}")
     for finding in report.get("diagnosis", ()):
         text.append(f"\nCause: {finding['cause']}. {finding['text']}.\n  Evidence: {finding['evidence']}.")
-        text.append(f"\n  Fix: {finding['fix']}")
+        text.append("".join(f"\n  Fix: {fix}" for fix in describe_fixes(finding)))
     return text

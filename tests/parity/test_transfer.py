@@ -178,14 +178,14 @@ def test_the_gradients_of_matched_tensors_agree(rng):
 
 def test_a_gru_that_resets_before_is_refused_with_the_reason():
     model = port((6, 3), layers.GRU(4, return_sequences=True, reset_after=False))
-    with pytest.raises(TransferError, match="build the layer with reset_after=True"):
+    with pytest.raises(TransferError, match="reset_after=False resets the state before the recurrent kernel"):
         torch_to_keras(nn.GRU(3, 4, batch_first=True), model)
 
 
 def test_another_number_of_heads_is_refused_though_every_size_fits():
     x = keras.Input((5, 6))
     model = keras.Model(x, layers.MultiHeadAttention(2, 3)(x, x))
-    with pytest.raises(TransferError, match="2 in Keras, 3 in PyTorch"):
+    with pytest.raises(TransferError, match="2 heads in Keras, 3 in PyTorch"):
         torch_to_keras(SelfAttention(), model)
 
 

@@ -114,15 +114,21 @@ def test_what_users_named_is_escaped(compared, images):
 def test_a_comparison_that_broke_before_training_has_a_page(tmp_path, images, compared):
     report = json.loads((compared / "report.json").read_text())
     report |= {"verdict": "diverged", "first_failure": {"rung": "forward", "reason": "apart"}, "churn": None}
-    report |= {"weight_distances": None, "loss_distances": None, "time_ratio": None}
+    report |= {"time_ratio": None}
     for side in SIDES:
         report[side] = dict.fromkeys(report[side]) | {"parameter_count": 1, "parameter_counts": [1]}
-    report["diagnosis"] = [{"cause": "activation", "text": "it is relu", "evidence": "numbers", "fix": "use tanh"}]
+    fixes = [{"text": "use tanh", "tried": True}, {"text": "in the second layer, too", "tried": False}]
+    report["diagnosis"] = [{"cause": "activation", "text": "it is relu", "evidence": "numbers", "fixes": fixes}]
     page = render_page(report, Details(images=images[1][0], labels=images[1][1]))
     checker = Checker()
     checker.feed(page)
     assert {target.removeprefix("#") for target in checker.targets} <= set(checker.ids)
-    for part in ("The first rung that broke: forward", "Cause: <code>activation</code>", "use tanh"):
+    for part in (
+        "The first rung that broke: forward",
+        "Cause: <code>activation</code>",
+        "use tanh",
+        "in the second layer, too (not tried)",
+    ):
         assert part in page
     assert "Confusion" not in page
 

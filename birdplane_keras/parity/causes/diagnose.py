@@ -1,178 +1,124 @@
-"""From a failed rung to its cause: which hypotheses are tried for which rung."""
+"""From a failed rung to its causes: what can be read off is read off, what cannot is searched for."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from birdplane_keras.parity.causes import feeding, numbers
-from birdplane_keras.parity.causes.evaluation import evaluation_hypotheses
-from birdplane_keras.parity.causes.forward import forward_hypotheses
-from birdplane_keras.parity.causes.loss import loss_hypotheses
-from birdplane_keras.parity.causes.search import Hypothesis, search
-from birdplane_keras.parity.causes.settings import differing_settings
-from birdplane_keras.parity.causes.trajectory import explain_rates, explain_training
-from birdplane_keras.parity.causes.updates import (
-    gradient_hypotheses,
-    update_hypotheses,
-)
-from birdplane_keras.parity.core.compare import Check
-from birdplane_keras.parity.core.finding import UNKNOWN, Finding, not_a_number
-from birdplane_keras.parity.core.judge import PROBE_STEPS, Findings
+from birdplane_keras.errors import BirdplaneError, first_line
+from birdplane_keras.parity.causes import registry
+from birdplane_keras.parity.causes.advice import Advised, gets_further, try_advice
+from birdplane_keras.parity.causes.budget import Budget
+from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.course import explain_course, read_rates
+from birdplane_keras.parity.causes.hypothesis import Hypothesis
+from birdplane_keras.parity.causes.matching import read_ambiguity
+from birdplane_keras.parity.causes.reading import not_a_number
+from birdplane_keras.parity.causes.search import Explanation, rungs_from, search
+from birdplane_keras.parity.core.check import Check, first_failure
+from birdplane_keras.parity.core.climb import Climb
+from birdplane_keras.parity.core.finding import UNKNOWN, Finding, Fix
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
-from birdplane_keras.parity.matching.ledger import Problem
+from birdplane_keras.parity.sides.bench import PairBench
 
 
-def diagnose(bench: Any, checks: Sequence[Check], findings: Findings) -> list[Finding]:
+def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Finding]:
     """Returns what explains the first rung that failed; one finding that says so where nothing does."""
-    failed = next((check for check in checks if not check.passed), None)
+    failed = first_failure(checks)
     if failed is None:
         return []
-    found = merge(explain(bench, failed, findings))
-    if not found:
-        where = ", ".join(f"{key} {value}" for key, value in (failed.where or {}).items() if value is not None)
-        found = [
-            Finding(
-                cause=UNKNOWN,
-                rung=failed.name,
-                text="no known mistake explains it" + (f"; the first thing that differs: {where}" if where else ""),
-                evidence=failed.reason,
-                fix="look at this place on both sides",
-            )
-        ]
+    case = Case(bench=bench, failed=failed, climb=climb, budget=Budget(bench.pair.search_seconds))
+    found = merge(explain(case)) or [read_ambiguity(case) or unknown(case)]
+    climb.notes += case.untried
     return found
 
 
+def unknown(case: Case) -> Finding:
+    """Returns the finding that nothing explains the difference."""
+    where = "" if case.failed.place is None else str(case.failed.place)
+    return Finding(
+        cause=UNKNOWN,
+        rung=case.rung,
+        text="no known mistake explains it" + (f"; the first thing that differs: {where}" if where else ""),
+        evidence=case.failed.reason,
+        fixes=(Fix(text="look at this place on both sides"),),
+    )
+
+
 def merge(found: Iterable[Finding]) -> list[Finding]:
-    """Returns one finding for each cause: the first, with what else says the same in its evidence."""
+    """Returns one finding for each cause: its first text, all evidence, and every fix."""
     causes: dict[str, Finding] = {}
     for finding in found:
         first = causes.get(finding.cause)
         if first is None:
             causes[finding.cause] = finding
-        elif finding.text not in first.evidence:
-            causes[finding.cause] = replace(first, evidence=f"{first.evidence}; also: {finding.text}")
+            continue
+        evidence = first.evidence if finding.text in first.evidence else f"{first.evidence}; also: {finding.text}"
+        fixes = list({fix.text: fix for fix in (*first.fixes, *finding.fixes)}.values())
+        causes[finding.cause] = replace(first, evidence=evidence, fixes=tuple(fixes))
     return list(causes.values())
 
 
-def explain(bench: Any, failed: Check, findings: Findings) -> Iterable[Finding]:
-    """Returns the findings for one rung."""
-    rung = failed.name
-    if rung == "data":
-        return feeding.in_data(failed, *bench.data())
-    if rung == "batch_order":
-        epoch = (failed.where or {}).get("epoch", 0)
-        return feeding.in_batches(failed, list(bench.pair.keras_batches(epoch)), list(bench.pair.batches(epoch)))
-    if rung == "structure":
-        return numbers.in_structure(failed)
-    if rung == "parameter_counts":
-        return [*numbers.in_counts(failed)] or list(unmatched(failed, bench.matching.problems))
-    if rung == "initial_weights" and findings.start is not None:
-        statistics = {match.name for match in bench.matching.tensors if not match.trainable[1]}
-        return numbers.in_weights(failed, *findings.start, statistics)
-    if rung == "initialisation" and findings.as_built is not None:
-        return numbers.in_distributions(failed, *findings.as_built)
-    if rung in STEP_RUNGS:
-        return explain_step(bench, failed, findings)
-    return explain_training(bench, failed, findings) if rung == "trajectory" else []
-
-
-def unmatched(failed: Check, problems: Sequence[Problem]) -> Iterator[Finding]:
-    """Yields the finding that weights have no counterpart that fits, with the mapping that may give them one."""
-    sides = [[problem.tensor for problem in problems if problem.side == side] for side in ("keras", "torch")]
-    told = ", ".join(f"{ours!r}: {theirs!r}" for ours, theirs in zip(*sides, strict=False))
-    if problems:
-        yield Finding(
-            cause="unmatched",
-            rung=failed.name,
-            text="the two models have other layers, or the judge cannot tell which belong together",
-            evidence=failed.reason,
-            fix=f"build the layers alike; or tell which belong together: Pair(mapping={{{told or 'layer: module'}}})",
-        )
-
-
-def explain_step(bench: Any, failed: Check, findings: Findings) -> list[Finding]:
-    """Returns what explains a failed rung of the first steps."""
-    port, reference = findings.port, findings.reference
-    if port is None or reference is None:
+def explain(case: Case) -> list[Finding]:
+    """Returns the findings for the rung that failed."""
+    readers = [source.read for source in registry.READERS if case.rung in source.rungs]
+    read = [finding for reader in readers for finding in asked(reader, case)]
+    if read:
+        return read
+    if case.rung == "trajectory":
+        return explain_course(case, suppose(case))
+    if case.rung not in STEP_RUNGS:
         return []
-    rung = failed.name
-    for name, value in port.tensors[rung].items():
+    for name, value in case.port.tensors[case.rung].items():
         if not np.isfinite(value).all():
-            return [not_a_number(rung, name, value)]
-    if rung == "evaluation":
-        noisy = random_in_evaluation(bench)
-        if noisy is not None:
-            return [noisy]
-    hypotheses: Iterator[Hypothesis] = {
-        "forward": lambda: forward_hypotheses(bench),
-        "loss": lambda: loss_hypotheses(
-            bench, float(port.tensors["loss"]["loss"]), float(reference.tensors["loss"]["loss"])
-        ),
-        "gradients": lambda: gradient_hypotheses(bench, port.tensors["gradients"], reference.tensors["gradients"]),
-        "first_update": lambda: update_hypotheses(bench, update_ratio(bench, findings)),
-        "optimizer_state": lambda: update_hypotheses(bench, None),
-        "evaluation": lambda: evaluation_hypotheses(bench),
-    }[rung]()
-    plan = bench.plan(PROBE_STEPS)
-
-    def try_it(hypothesis: Hypothesis, first_step: bool) -> Probe | None:
-        return bench.probe_changed(plan[:1] if first_step else plan, hypothesis.change)
-
-    found = search(rung, hypotheses, port, reference, findings.noise, try_it)
-    if not found and rung == "forward":
-        found = search(rung, batch_statistics(bench), port, reference, findings.noise, try_it)
-    if not found and rung in ("first_update", "optimizer_state"):
-        found = explain_rates(bench, rung, plan)
-    return found
+            return [not_a_number(case.rung, name, value)]
+    found = try_advice(case, explain_step(case), lambda: gets_further(case))
+    return found or (read_rates(case) if case.rung in ("first_update", "optimizer_state") else [])
 
 
-def batch_statistics(bench: Any) -> Iterator[Hypothesis]:
-    """Normalisation that uses its moving statistics in training."""
-    yield Hypothesis(
-        cause="batchnorm_mode",
-        text="the port's BatchNormalization uses its moving statistics in training",
-        fix="call the layer with training=True, or leave trainable=True: a frozen Keras layer is in inference mode",
-        change=lambda run: setattr(run, "training", False),
-    )
-    yield from differing_settings(bench)
+def asked(source: Callable[[Case], Iterable[Any]], case: Case) -> list[Any]:
+    """Returns what a source yields: one that fails on these models is told of, and takes no verdict with it."""
+    try:
+        return list(source(case))
+    except BirdplaneError:
+        raise
+    except Exception as error:
+        case.untried.append(f"{source.__name__} could not be asked for causes: {first_line(error)}")
+        return []
 
 
-def update_ratio(bench: Any, findings: Findings) -> float | None:
-    """Returns the port's first update over the reference's, if it is one number at every parameter."""
-    if findings.port is None or findings.reference is None:
-        return None
-    ratios: list[float] = []
-    run = bench.reference()
-    for name, theirs in findings.reference.tensors["first_update"].items():
-        start = run.read(name).astype(np.float64)
-        ours, expected = findings.port.tensors["first_update"][name] - start, theirs - start
-        if not np.abs(expected).max():
-            continue
-        ratio = float((ours * expected).sum() / (expected**2).sum())
-        noise = findings.noise["first_update"][name]
-        if np.abs(ours - ratio * expected).max() > 8 * noise:
-            return None
-        ratios.append(ratio)
-    if not ratios or max(ratios) - min(ratios) > 0.02 * abs(np.median(ratios)):
-        return None
-    return float(np.median(ratios))
+def suppose(case: Case) -> list[Hypothesis]:
+    """Returns the hypotheses for the rung, the likeliest first: those about the layer that differs before others."""
+    sources = [source.suppose for source in registry.HYPOTHESES if case.rung in source.rungs]
+    found = [hypothesis for source in sources for hypothesis in asked(source, case)]
+    place = case.failed.place
+    layer = None if place is None else place.layer
+    return sorted(found, key=lambda hypothesis: layer not in hypothesis.layers) if layer else found
 
 
-def random_in_evaluation(bench: Any) -> Finding | None:
-    """Returns the finding that the port predicts something else each time, if it does."""
-    bench.keras.reset()
-    twice = [bench.keras.predict() for _ in range(2)]
-    name = next((n for n in twice[0] if not np.array_equal(twice[0][n], twice[1][n])), None)
-    if name is None:
-        return None
-    layers = [layer.name for layer, kind, rate in bench.keras._rates if kind == "rate" and rate]
-    apart = np.abs(twice[0][name] - twice[1][name]).max()
-    return Finding(
-        cause="dropout_in_evaluation",
-        rung="evaluation",
-        text=f"the port's Dropout ({', '.join(layers) or 'or another random layer'}) is active in evaluation mode",
-        evidence=f"predicting the same inputs twice gave {name} up to {apart:.3g} apart",
-        fix="call the layer without training=True, so that predict() and evaluate() switch it off",
-    )
+def explain_step(case: Case) -> list[Advised]:
+    """Returns the known mistakes that explain a failed rung of the first steps."""
+
+    def try_it(hypothesis: Hypothesis, *, the_rung_alone: bool = False, nudge: int | None = None) -> Probe | None:
+        until = case.rung if the_rung_alone else None
+        return case.bench.probe_changed(case.plan, hypothesis.change, until, nudge=nudge)
+
+    found = search(case.rung, suppose(case), case.port, case.reference, case.climb.noise, try_it, case.budget)
+    untried = found.describe_untried(case.pair.search_seconds)
+    if untried and (found.best is None or found.best.explained < len(rungs_from(case.rung))):
+        case.untried.append(untried)
+    return [] if found.best is None else [tell(case.rung, part, found.best) for part in found.best.hypothesis.members]
+
+
+def tell(rung: str, part: Hypothesis, best: Explanation) -> Advised:
+    """Returns the cause of a hypothesis that explains some rungs, by itself or as part of a whole."""
+    others = len(best.hypothesis.members) - 1
+    change = f"this and {others} more of these changes" if others else "this change"
+    rungs = rungs_from(rung)
+    near = f"at most {best.near:.2g} times what rounding is allowed" if best.near else "to the last bit"
+    told = f"the reference with {change} computes what the port does at {', '.join(rungs[: best.explained])} ({near})"
+    if best.explained < len(rungs):
+        told += f"; {rungs[best.explained]} is not explained by it, so something else differs, too"
+    evidence = f"{part.evidence}; {told}" if part.evidence else told
+    return Advised(cause=part.cause, rung=rung, text=part.text, evidence=evidence, advice=part.advice)

@@ -1,130 +1,182 @@
 """Applies known mistakes to the reference, one at a time, and sees which makes it compute what the port does."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from birdplane_keras.parity.core.finding import Finding
-from birdplane_keras.parity.core.records import STEP_RUNGS, Probe, Tensors
-from birdplane_keras.parity.core.tolerances import TOLERANCES
+from birdplane_keras.parity.causes.budget import Budget
+from birdplane_keras.parity.causes.hypothesis import Hypothesis, together
+from birdplane_keras.parity.core.noise import Noise, largest_difference, widen_noise
+from birdplane_keras.parity.core.records import STEP_RUNGS, Probe, Role
+from birdplane_keras.parity.core.tolerances import AT_A_KINK, ROUNDING
 
 SLACK = 2.0  # the changed reference rounds otherwise than the one on which the noise was measured
 NEARER = 4.0  # at least so many times nearer to the port must a hypothesis bring the reference
+TOLD = 3  # kinds of what was not tried that are told by name
+
+DRAWS = 8  # nudged copies of the changed reference, where a rung above the one that failed is not explained at once
+
+
+class Try(Protocol):
+    """Makes the first steps of a reference that was changed as a hypothesis says; `None` where that does not fit it."""
+
+    def __call__(
+        self, hypothesis: Hypothesis, *, the_rung_alone: bool = False, nudge: int | None = None
+    ) -> Probe | None:
+        """Returns the steps; those of the failed rung alone; or those of a copy that rounds otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hypothesis:
-    """A known mistake, ready to be made by the reference.
+class Explanation:
+    """A hypothesis that explains a rung, how many rungs from there on it explains, and how near it came."""
 
-    Args:
-        cause: A short identifier.
-        text: The mistake in a sentence.
-        fix: What to change, in code.
-        evidence: What suggested it, where something did.
-        change: Applied to a run of the reference before its first step.
-        fitted: A number in it was solved for from the loss, so the loss alone proves nothing: the gradients must agree.
-        parts: The hypotheses that this one is made of, where it is several at once: each is a finding of its own.
-        coarse: Rounds to a half type on the way, where the frameworks round differently: coming 16 times as near as
-            the reference is enough.
-    """
+    hypothesis: Hypothesis
+    explained: int
+    near: float
 
-    cause: str
-    text: str
-    fix: str
-    evidence: str = ""
-    change: Callable[[Any], None]
-    parts: "tuple[Hypothesis, ...]" = ()
-    fitted: bool = False
-    coarse: bool = False
+
+@dataclass(kw_only=True)
+class Search:
+    """What a search came to: the best explanation, and what it did not try."""
+
+    best: Explanation | None = None
+    untried: list[Hypothesis] = field(default_factory=list)
+
+    def describe_untried(self, seconds: float) -> str:
+        """Returns in words what was not tried; nothing where all was."""
+        if not self.untried:
+            return ""
+        causes = list(dict.fromkeys(hypothesis.cause for hypothesis in self.untried))
+        named = ", ".join(causes[:TOLD]) + (f" and {len(causes) - TOLD} more kinds" if len(causes) > TOLD else "")
+        return f"{len(self.untried)} hypotheses were not tried within {seconds:g} s: {named}"
 
 
 def search(
     rung: str,
-    hypotheses: Iterable[Hypothesis],
+    hypotheses: Sequence[Hypothesis],
     port: Probe,
     reference: Probe,
-    noise: Mapping[str, Mapping[str, float]],
-    try_it: Callable[[Hypothesis, bool], Probe | None],
-) -> list[Finding]:
-    """Returns the hypotheses that explain a rung to within the noise, those that explain most first.
+    noise: Noise,
+    try_it: Try,
+    budget: Budget,
+) -> Search:
+    """Looks for the hypothesis that explains most rungs, from the one that failed on, to within the noise.
 
-    A hypothesis must bring the reference nearer to the port: one that changes nothing explains nothing.
+    A hypothesis must bring the reference nearer to the port: one that changes nothing explains nothing. The search
+    ends as soon as one explains all rungs, or the budget is spent.
 
     Args:
         rung: The one that failed, of `STEP_RUNGS`.
-        hypotheses: In the order of how simple they are.
+        hypotheses: The likeliest first.
         port: What the port computed.
         reference: What the reference computed.
         noise: rung -> tensor -> noise.
-        try_it: Runs the reference with a hypothesis; its second argument says whether the first step is enough.
+        try_it: Runs the reference with a hypothesis.
+        budget: Of time.
     """
-    from_here = STEP_RUNGS[STEP_RUNGS.index(rung) :]
-    quick = rung in STEP_RUNGS[:4]
-    found: list[tuple[int, Hypothesis, float]] = []
-    before = closeness(rung, port, reference, noise)
-    for hypothesis in hypotheses:
-        slack = max(SLACK, before / 16) if hypothesis.coarse else min(SLACK, before / NEARER)
-        if quick:
-            changed = try_it(hypothesis, True)
-            if changed is None or closeness(rung, port, changed, noise) > slack:
-                continue
-        changed = try_it(hypothesis, False)
-        if changed is None:
-            continue
-        explained = 0
-        for later in from_here:
-            if closeness(later, port, changed, noise) > (slack if later == rung else SLACK):
+    found = Search()
+    for index, hypothesis in enumerate(hypotheses):
+        if budget.spent:
+            found.untried = list(hypotheses[index:])
+            break
+        explained = explain(rung, hypothesis, port, reference, noise, try_it, budget)
+        if explained is not None and (found.best is None or explained.explained > found.best.explained):
+            found.best = explained
+            if explained.explained == len(rungs_from(rung)):
                 break
-            explained += 1
-        if explained > hypothesis.fitted:
-            found.append((explained, hypothesis, closeness(rung, port, changed, noise)))
-    found.sort(key=lambda entry: -entry[0])
-    best = [whole for explained, whole, _ in found if explained == found[0][0]]
-    return [
-        describe(rung, part, explained, from_here, near, whole)
-        for explained, whole, near in found
-        if whole in best and not any(is_part_of(other, whole) for other in best)
-        for part in whole.parts or (whole,)
-    ]
+    if found.best is not None:
+        found.best = pruned(found.best, lambda h: explain(rung, h, port, reference, noise, try_it, budget), budget)
+    return found
 
 
-def is_part_of(other: Hypothesis, whole: Hypothesis) -> bool:
-    """Whether one hypothesis says less than another, and nothing else."""
-    said, more = ({id(part) for part in h.parts or (h,)} for h in (other, whole))
-    return said < more
+def explain(
+    rung: str, hypothesis: Hypothesis, port: Probe, reference: Probe, noise: Noise, try_it: Try, budget: Budget
+) -> Explanation | None:
+    """Returns what a hypothesis explains, `None` where it does not explain the rung itself."""
+    before = closeness(rung, port, reference, noise)
+    slack = max(SLACK, before / 16) if hypothesis.coarse else min(SLACK, before / NEARER)
+    if rung in STEP_RUNGS[:4]:
+        changed = try_it(hypothesis, the_rung_alone=True)
+        if changed is None or closeness(rung, port, changed, noise) > slack:
+            return None
+    changed = try_it(hypothesis)
+    if changed is None:
+        return None
+    explained = count_explained(rung, port, changed, noise, slack)
+    if explained <= hypothesis.fitted:
+        return None
+    jumps: Noise | None = None
+    for nudge in range(DRAWS):
+        if explained == len(rungs_from(rung)) or budget.spent:
+            break
+        draw = try_it(hypothesis, nudge=nudge)
+        if draw is None:
+            break
+        jumps = distances(changed, draw, jumps)
+        widened = widen_noise(noise, jumps, share=AT_A_KINK / ROUNDING.factor)
+        explained = max(explained, count_explained(rung, port, changed, {**widened, rung: noise[rung]}, slack))
+    near = closeness(rung, port, changed, noise)
+    return Explanation(hypothesis=hypothesis, explained=explained, near=near)
 
 
-def describe(
-    rung: str, hypothesis: Hypothesis, explained: int, from_here: tuple[str, ...], near: float, whole: Hypothesis
-) -> Finding:
-    """Returns the finding of a hypothesis that explains some rungs, by itself or as part of a whole."""
-    change = f"this and {len(whole.parts) - 1} more of these changes" if whole.parts else "this change"
-    told = f"the reference with {change} computes what the port does at {', '.join(from_here[:explained])} " + (
-        f"(at most {near:.2g} times what rounding is allowed)"
-    )
-    if explained < len(from_here):
-        told += f"; {from_here[explained]} is not explained by it, so something else differs, too"
-    evidence = f"{hypothesis.evidence}; {told}" if hypothesis.evidence else told
-    return Finding(cause=hypothesis.cause, rung=rung, text=hypothesis.text, evidence=evidence, fix=hypothesis.fix)
+def count_explained(rung: str, port: Probe, changed: Probe, noise: Noise, slack: float) -> int:
+    """Returns at how many rungs, from the one that failed on, the changed reference is the port; `slack` is of that."""
+    for index, later in enumerate(rungs_from(rung)):
+        if closeness(later, port, changed, noise) > (slack if later == rung else SLACK):
+            return index
+    return len(rungs_from(rung))
 
 
-def closeness(rung: str, port: Probe, changed: Probe, noise: Mapping[str, Mapping[str, float]]) -> float:
+def distances(side: Probe, draw: Probe, before: Noise | None) -> Noise:
+    """Returns how far a draw is from a side, and at least as far as earlier draws were."""
+    return {
+        rung: {
+            name: max(largest_difference(draw.tensors[rung][name], value), before[rung][name] if before else 0.0)
+            for name, value in tensors.items()
+        }
+        for rung, tensors in side.tensors.items()
+    }
+
+
+def pruned(best: Explanation, explain_it: Callable[[Hypothesis], Explanation | None], budget: Budget) -> Explanation:
+    """Leaves out the parts without which the rest explains as much: they differ, and it does not matter here."""
+    parts = list(best.hypothesis.parts)
+    for part in list(parts):
+        rest = [other for other in parts if other is not part]
+        if not rest or budget.spent:
+            break
+        smaller = explain_it(together(rest))
+        if smaller is not None and smaller.explained >= best.explained:
+            best, parts = smaller, rest
+    return best
+
+
+def rungs_from(rung: str) -> Sequence[str]:
+    """Returns the rungs of the first steps from one on."""
+    return STEP_RUNGS[STEP_RUNGS.index(rung) :]
+
+
+def closeness(rung: str, port: Probe, changed: Probe, noise: Noise) -> float:
     """Returns the largest difference between the port and the changed reference, in units of the rung's tolerance."""
-    ours, theirs = port.tensors[rung], changed.tensors[rung]
-    # Of an optimizer's states, `name: state`, each framework keeps what it likes.
-    names = [name for name in ours if ": " not in name or name in theirs]
-    if not names or set(names) != {name for name in theirs if ": " not in name or name in ours}:
+    ours, theirs = port.beside(changed, rung), changed.beside(port, rung)
+    if not ours or set(ours) != set(theirs):
         return np.inf
-    return max(distance(name, ours, theirs, noise[rung]) for name in names) / TOLERANCES[rung].factor
+    apart = 0.0
+    for name, value in theirs.items():
+        mine = ours[name]
+        if rung == "evaluation" and changed.roles[rung][name] is Role.OUTPUT:
+            mine = mine[: len(value)]  # a hypothesis predicts a few examples only
+        apart = max(apart, distance(mine, value, noise[rung].get(name, 0.0)))
+    return apart / ROUNDING.factor
 
 
-def distance(name: str, ours: Tensors, theirs: Tensors, noise: Mapping[str, float]) -> float:
+def distance(ours: np.ndarray, theirs: np.ndarray, noise: float) -> float:
     """Returns the largest difference of a tensor in units of its noise."""
-    if ours[name].shape != theirs[name].shape:
+    if ours.shape != theirs.shape:
         return np.inf
-    scale = float(np.abs(theirs[name]).max(initial=0.0)) * float(np.finfo(np.float32).eps)
-    allowed = max(noise.get(name, 0.0), scale, float(np.finfo(np.float32).tiny))
-    largest = float(np.abs(np.subtract(ours[name], theirs[name], dtype=np.float64)).max(initial=0.0))
+    scale = float(np.abs(theirs).max(initial=0.0)) * float(np.finfo(np.float32).eps)
+    allowed = max(noise, scale, float(np.finfo(np.float32).tiny))
+    largest = float(np.abs(np.subtract(ours, theirs, dtype=np.float64)).max(initial=0.0))
     return largest / allowed if np.isfinite(largest) else np.inf

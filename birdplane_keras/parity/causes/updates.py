@@ -1,143 +1,133 @@
-"""What may be wrong with gradients, updates, and schedules."""
+"""`first_update` and above: rates, gradients that add up, schedules, biases that one side has twice."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import torch
+import numpy as np
 from torch import nn
 
-from birdplane_keras.parity.causes.keras_forms import KerasMomentum
-from birdplane_keras.parity.causes.optimizers import optimizer_hypotheses, set_group
-from birdplane_keras.parity.causes.search import Hypothesis
-from birdplane_keras.parity.causes.settings import enumerate_names, together
-from birdplane_keras.parity.core.records import Tensors
-from birdplane_keras.parity.sides.torch_run import Call, TorchRun
+from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.hypothesis import Advice, Hypothesis, advise
+from birdplane_keras.parity.causes.layer_settings import get
+from birdplane_keras.parity.causes.optimizer_settings import with_config
+from birdplane_keras.parity.causes.tensor_settings import set_for
+from birdplane_keras.parity.core.tolerances import ROUNDING
+from birdplane_keras.parity.optimizers.optimizer import is_scheduled
+from birdplane_keras.parity.sides.torch_run import TorchRun
+
+ONE_RATIO = 0.02  # relative spread of the updates' ratios within which they are one number
 
 
-def gradient_hypotheses(bench: Any, ours: Tensors, theirs: Tensors) -> Iterator[Hypothesis]:
-    """Yields what may explain failed `gradients`, once the loss was equal.
-
-    Args:
-        bench: A `PairBench`.
-        ours: The port's gradients.
-        theirs: The reference's.
-    """
-    embeddings = [m for m in bench.pair.torch_module.modules() if isinstance(m, nn.Embedding)]
-    if any(embedding.padding_idx is not None for embedding in embeddings):
-        yield Hypothesis(
-            cause="padding_index",
-            text="the port trains the row of the padding index of an embedding; the reference (padding_idx) does not",
-            fix="zero that row's gradient in the port, or mask_zero=True and a loss that leaves padding out",
-            change=lambda run: run.rewrites.append(without_padding_index),
-        )
-    stopped = [name for name in theirs if name not in ours or (theirs[name].any() and not ours[name].any())]
-    if stopped:
-        parts = [part for match in bench.matching.tensors if match.name in stopped for part in match.torch]
-        yield Hypothesis(
-            cause="gradient_stopped",
-            text=f"no gradient reaches {enumerate_names(stopped)} in the port",
-            fix="look for stop_gradient, or a conversion to NumPy, between this layer and the loss",
-            change=lambda run: stop_gradients(run, parts, zeros=stopped[0] in ours),
-        )
+def suppose_rate(case: Case) -> Iterator[Hypothesis]:
+    """Yields a rate that is a multiple of the reference's, where every update is."""
+    ratio = update_ratio(case) if case.rung == "first_update" else None
+    if ratio is None:
+        return
+    rate = case.bench.reference().learning_rate()
+    shown, expected = f"{ratio * rate:.4g}", f"{rate:.4g}"
+    if shown == expected:
+        return  # a cause whose two values are the same explains nothing
+    optimizer: Any = case.pair.keras_model.optimizer
+    mend = None if is_scheduled(optimizer) else with_config(optimizer, {"learning_rate": rate})
+    names = [match.name for match in case.bench.matching.tensors]
+    yield Hypothesis(
+        cause="learning_rate",
+        text=f"the Keras side's update is {ratio:.4g} times the reference's at every parameter: learning_rate {shown}, "
+        f"expected {expected}",
+        advice=[Advice(text=f"learning_rate={rate:g}", mend=mend)],
+        change=set_for(case, names, lr=ratio * rate),
+    )
 
 
-def without_padding_index(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    """Rewrites `torch.nn.functional.embedding` to train every row."""
-    if getattr(func, "__name__", "") == "embedding" and "padding_idx" in kwargs:
-        kwargs = kwargs | {"padding_idx": None}
-    elif getattr(func, "__name__", "") == "embedding" and len(args) > 2:
-        args = (*args[:2], None, *args[3:])
-    return func, args, kwargs
+def update_ratio(case: Case) -> float | None:
+    """Returns the port's first update over the reference's, if it is one number at every parameter."""
+    ratios: list[float] = []
+    run = case.bench.reference()
+    for name, theirs in case.reference.tensors["first_update"].items():
+        start = run.read(name).astype(np.float64)
+        ours, expected = case.port.tensors["first_update"][name] - start, theirs - start
+        if not np.abs(expected).max():
+            continue
+        ratio = float((ours * expected).sum() / (expected**2).sum())
+        if np.abs(ours - ratio * expected).max() > ROUNDING.factor * case.climb.noise["first_update"][name]:
+            return None
+        ratios.append(ratio)
+    if not ratios or max(ratios) - min(ratios) > ONE_RATIO * abs(np.median(ratios)):
+        return None
+    return float(np.median(ratios))
 
 
-def stop_gradients(run: TorchRun, names: Iterable[str], *, zeros: bool) -> None:
-    """Makes the gradients of some parameters zero, or lets there be none."""
-    for name in names:
-        parameter = run.module.get_parameter(name)
-        if zeros:
-            parameter.register_hook(torch.zeros_like)
-        else:
-            parameter.requires_grad_(False)
-
-
-def update_hypotheses(bench: Any, ratio: float | None) -> Iterator[Hypothesis]:
-    """Yields what may explain a failed `first_update`, `optimizer_state` or `trajectory`, once gradients were equal.
-
-    Args:
-        bench: A `PairBench`.
-        ratio: The port's first update over the reference's, where it is one number at every parameter.
-    """
-    settings = optimizer_hypotheses(bench)
-    yield from settings
-    if len(settings) > 1:
-        yield together(settings)
-    if ratio is not None:
-        rate = bench.reference().learning_rate()
-        yield Hypothesis(
-            cause="learning_rate",
-            text=f"the Keras side's update is {ratio:.4g} times the reference's at every parameter: learning_rate "
-            f"{ratio * rate:.4g}, expected {rate:g}",
-            fix=f"learning_rate={rate:g}",
-            change=lambda run: set_group(run, lr=ratio * rate),
-        )
+def suppose_accumulation(case: Case) -> Iterator[Hypothesis]:
+    """Yields gradients that are added to those of the steps before."""
     yield Hypothesis(
         cause="accumulated_gradients",
         text="the port adds each step's gradients to those of the steps before",
-        fix="self.zero_grad() in train_step, before the backward pass",
+        advice=advise("self.zero_grad() in train_step, before the backward pass"),
         change=lambda run: setattr(run, "zero_grad", False),
     )
-    yield from schedule_hypotheses(bench)
-    for match in bench.matching.layers:
-        if isinstance(match.module, nn.RNNBase) and any(" + " in tensor.name for tensor in match.tensors):
-            yield Hypothesis(
-                cause="two_biases",
-                text=f"{match.name} trains two biases in PyTorch, so their sum moves twice as far as the one in Keras",
-                fix="freeze bias_hh in PyTorch (requires_grad_(False)); Keras cannot train two",
-                change=lambda run, name=match.name: freeze_second_bias(run, name),
-            )
-
-
-def freeze_second_bias(run: TorchRun, name: str) -> None:
-    """Leaves the recurrent biases of a module untrained."""
-    for key, parameter in run.module.get_submodule("" if name == "module" else name).named_parameters():
-        if key.startswith("bias_hh"):
-            parameter.register_hook(torch.zeros_like)
-
-
-def schedule_hypotheses(bench: Any) -> Iterator[Hypothesis]:
-    """A schedule that follows the epochs on one side and the steps on the other, or that one side lacks."""
-    if bench.pair.torch_scheduler is None:
-        return
-    if bench.pair.torch_optimizer.param_groups[0].get("momentum"):
+    steps = getattr(case.pair.keras_model.optimizer, "gradient_accumulation_steps", None) or 1
+    if steps != case.pair.accumulation_steps:
+        theirs = case.pair.accumulation_steps
+        fix = f"gradient_accumulation_steps={theirs if theirs > 1 else None}"
         yield Hypothesis(
-            cause="momentum",
-            text="Keras' momentum keeps the rate in its velocity, PyTorch's does not: with a schedule they differ",
-            fix="no setting of keras.optimizers.SGD mends it: use a constant rate, or an optimizer that applies the "
-            "rate to the velocity",
-            evidence="Keras' form of momentum, emulated in PyTorch",
-            change=with_velocity,
+            cause="gradient_accumulation",
+            text=f"the port updates its weights after {steps} batches, the reference after {theirs}",
+            advice=advise(
+                fix,
+                with_config(
+                    case.pair.keras_model.optimizer,
+                    {"gradient_accumulation_steps": theirs if theirs > 1 else None},
+                ),
+            ),
+            evidence="read from the Keras optimizer and the pair",
+            change=lambda run: setattr(run, "accumulation_steps", steps),
         )
-    other = "epoch" if bench.pair.schedule_by == "step" else "step"
+
+
+def suppose_schedules(case: Case) -> Iterator[Hypothesis]:
+    """Yields a schedule that follows the epochs on one side and the steps on the other, or that one side lacks."""
+    if case.pair.torch_scheduler is None:
+        return
+    other = "epoch" if case.pair.schedule_by == "step" else "step"
     yield Hypothesis(
         cause="schedule",
-        text=f"the port's rate changes after each {other}, the reference's after each {bench.pair.schedule_by}",
-        fix="a Keras LearningRateSchedule counts steps: multiply its numbers of epochs by the steps of an epoch, or "
-        "set the rate in on_epoch_begin (keras.callbacks.LearningRateScheduler)",
-        change=lambda run: setattr(run, "schedule_by", other),
+        text=f"the port's rate changes after each {other}, the reference's after each {case.pair.schedule_by}",
+        advice=advise(
+            "a Keras LearningRateSchedule counts steps: multiply its numbers of epochs by the steps of an epoch, or "
+            "set the rate in on_epoch_begin (keras.callbacks.LearningRateScheduler)"
+        ),
+        change=lambda run: setattr(run.schedule, "by", other),
     )
     yield Hypothesis(
         cause="schedule",
         text="the port's rate does not follow the reference's schedule",
-        fix="give the Keras optimizer the schedule as its learning_rate",
+        advice=advise(
+            "give the Keras optimizer the schedule as its learning_rate, or Pair(keras_callbacks=...) the callback "
+            "that sets it"
+        ),
         change=lambda run: setattr(run, "scheduler", None),
     )
 
 
-def with_velocity(run: TorchRun) -> None:
-    """Replaces the run's SGD by one in Keras' form, under the same schedule."""
-    group = run.optimizer.param_groups[0]
-    optimizer = KerasMomentum(group["params"], lr=group["lr"], momentum=group["momentum"])
-    optimizer.param_groups[0]["initial_lr"] = group.get("initial_lr", group["lr"])
-    run.optimizer = optimizer
-    if run.scheduler is not None:
-        run.scheduler.optimizer = optimizer
+def suppose_biases(case: Case) -> Iterator[Hypothesis]:
+    """Yields recurrent layers whose two biases PyTorch trains, and Keras' one."""
+    doubled = [
+        match
+        for match in case.bench.matching.layers
+        if isinstance(match.module, nn.RNNBase) and any(len(tensor.torch) > 1 for tensor in match.tensors)
+    ]
+    for match in doubled:
+        yield Hypothesis(
+            cause="two_biases",
+            text=f"{match.name} trains two biases in PyTorch, so their sum moves twice as far as the one in Keras",
+            advice=advise("freeze bias_hh in PyTorch (requires_grad_(False)); Keras cannot train two"),
+            layers=[match.name],
+            change=lambda run, name=match.name: freeze_second_bias(run, name),
+        )
+
+
+def freeze_second_bias(run: TorchRun, name: str) -> None:
+    """Leaves the recurrent biases of a module untrained."""
+    for key, parameter in get(run, name).named_parameters():
+        if key.startswith("bias_hh"):
+            parameter.register_hook(lambda gradient: gradient * 0)

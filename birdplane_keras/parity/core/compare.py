@@ -1,52 +1,19 @@
-"""One check of the ladder, and the comparison of tensors that most checks are made of."""
+"""The comparison of tensors that most checks are made of."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from birdplane_keras.parity.core.check import Check, Place, State, failed
 from birdplane_keras.parity.core.records import Tensors
 
 BLOCK = 1 << 20  # elements that are compared at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """The outcome of one rung.
-
-    Args:
-        name: The rung.
-        passed: Whether the sides agree to within the tolerance.
-        max_abs_difference: The largest difference in the tensor that is nearest to its tolerance, or furthest
-            beyond it; `None` where nothing numeric was compared.
-        bits_differing: Over all tensors of the rung, the number of bits that differ.
-        tolerance: What that tensor was allowed.
-        reason: Why this tolerance, or what went wrong, in words.
-        where: The first thing that broke (tensor, index, step, epoch, field), `None` where nothing did.
-        unit: Of the difference and the tolerance, where it is not that of the tensor.
-        ulps: That difference in units of the last place of the tensor's largest entry.
-        times_noise: The largest ratio of a difference to the noise measured in its tensor, over all tensors of the
-            rung: the smallest factor on the noise that would pass. `None` where no noise was measured.
-        tensors: One row per tensor compared: name, max_abs_difference, tolerance, bits_differing, ulps, times_noise.
-    """
-
-    name: str
-    passed: bool
-    max_abs_difference: float | None = None
-    bits_differing: int | None = None
-    tolerance: float | None = None
-    reason: str
-    where: dict[str, Any] | None = None
-    unit: str = ""
-    ulps: float | None = None
-    times_noise: float | None = None
-    tensors: tuple[dict[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class TensorDifference:
-    """How far apart a tensor is on the two sides; `problem` says why it cannot be compared at all."""
+    """How far apart a tensor is on the two sides; `problem` says why it cannot be compared at all, `code` in a word."""
 
     name: str
     max_abs_difference: float | None = None
@@ -55,6 +22,7 @@ class TensorDifference:
     noise: float | None = None
     ulps: float | None = None
     index: tuple[int, ...] | None = None
+    code: str = ""
     problem: str | None = None
 
     @property
@@ -97,15 +65,18 @@ def compare_tensor(
     """
     keras, torch = np.asarray(keras), np.asarray(torch)
     if keras.shape != torch.shape:
-        return TensorDifference(name=name, problem=f"shape {keras.shape} in Keras, {torch.shape} in PyTorch")
+        text = f"shape {keras.shape} in Keras, {torch.shape} in PyTorch"
+        return TensorDifference(name=name, code="shape", problem=text)
     if keras.dtype != torch.dtype:
-        return TensorDifference(name=name, problem=f"dtype {keras.dtype} in Keras, {torch.dtype} in PyTorch")
+        text = f"dtype {keras.dtype} in Keras, {torch.dtype} in PyTorch"
+        return TensorDifference(name=name, code="type", problem=text)
     if keras.size == 0:
-        return TensorDifference(name=name, problem="nothing was compared: the tensor is empty")
+        return TensorDifference(name=name, code="nothing", problem="nothing was compared: the tensor is empty")
     for side, array in (("Keras", keras), ("PyTorch", torch)):
         if not np.isfinite(array).all():
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            return TensorDifference(name=name, problem=f"{array[index]} in {side} at {list(index)}", index=index)
+            text = f"{array[index]} in {side} at {list(index)}"
+            return TensorDifference(name=name, code="not_finite", problem=text, index=index)
     largest, place, bits = 0.0, 0, 0
     ours, theirs = np.ascontiguousarray(keras).reshape(-1), np.ascontiguousarray(torch).reshape(-1)
     wide = np.float64 if np.issubdtype(keras.dtype, np.floating) else np.int64
@@ -160,38 +131,38 @@ def compare_tensors(
     for name in dict.fromkeys([*torch, *keras]):
         if name not in keras or name not in torch:
             missing = "Keras" if name not in keras else "PyTorch"
-            differences.append(TensorDifference(name=name, problem=f"missing in {missing}"))
+            differences.append(TensorDifference(name=name, code="missing", problem=f"missing in {missing}"))
         else:
             tolerance = 0.0 if tolerances is None else tolerances[name]
             differences.append(compare_tensor(name, keras[name], torch[name], tolerance, noise.get(name)))
     return check_from_differences(rung, differences, reason)
 
 
-def check_from_differences(rung: str, differences: list[TensorDifference], reason: str) -> Check:
+def check_from_differences(rung: str, differences: Sequence[TensorDifference], reason: str) -> Check:
     """Sums up the differences of a rung; the first tensor that failed is the one that the check names."""
     if not differences:
-        return Check(name=rung, passed=False, reason="nothing was compared")
-    failed = [difference for difference in differences if not difference.passed]
-    shown = failed[0] if failed else max(differences, key=lambda difference: difference.closeness)
-    where = None
-    if failed:
-        where = {"tensor": shown.name, "index": None if shown.index is None else list(shown.index)}
+        return failed(rung, "nothing", "nothing was compared")
+    wrong = [difference for difference in differences if not difference.passed]
+    shown = wrong[0] if wrong else max(differences, key=lambda difference: difference.closeness)
+    if wrong:
         reason = f"{shown.name}: {shown.problem}" if shown.problem else f"{describe_distance(shown)}: {reason}"
     bits = [difference.bits_differing for difference in differences]
     ratios = [difference.times_noise for difference in differences if difference.times_noise is not None]
     return Check(
         name=rung,
-        passed=not failed,
+        state=State.FAILED if wrong else State.PASSED,
+        code=(shown.code or "beyond") if wrong else "",
         max_abs_difference=shown.max_abs_difference,
         bits_differing=None if None in bits else sum(bit for bit in bits if bit is not None),
         tolerance=shown.tolerance,
         reason=reason,
-        where=where,
+        place=Place(tensor=shown.name, index=shown.index) if wrong else None,
         ulps=shown.ulps,
         times_noise=max(ratios, default=None),
         tensors=tuple(
             {
                 "name": difference.name,
+                "passed": difference.passed,
                 "max_abs_difference": difference.max_abs_difference,
                 "bits_differing": difference.bits_differing,
                 "tolerance": difference.tolerance,
@@ -209,18 +180,3 @@ def describe_distance(difference: TensorDifference) -> str:
         return f"{difference.name} differs in {difference.bits_differing:,} bits"
     told = f"{difference.name} is {difference.max_abs_difference:.3g} apart, {difference.tolerance:.3g} allowed"
     return told if difference.times_noise is None else f"{told} ({difference.times_noise:.3g} times the noise)"
-
-
-def climb(rungs: Iterable[Check]) -> list[Check]:
-    """Takes the rungs in order, up to and including the first that fails; a rung is taken when it is asked for."""
-    checks: list[Check] = []
-    for check in rungs:
-        checks.append(check)
-        if not check.passed:
-            break
-    return checks
-
-
-def not_reached(rung: str, broken: str) -> Check:
-    """Returns the check of a rung above the one that broke."""
-    return Check(name=rung, passed=False, reason=f"not reached: {broken} failed first")

@@ -1,6 +1,5 @@
-"""The machine-readable record of a comparison, and how it reaches the disk."""
+"""Files that are written at once or not at all, and sums of arrays."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from birdplane_keras.parity.core.compare import Check
 
 
 def sha256_of(arrays: Iterable[np.ndarray]) -> str:
@@ -24,11 +21,6 @@ def sha256_of(arrays: Iterable[np.ndarray]) -> str:
         kind = "<f4" if np.issubdtype(array.dtype, np.floating) else "<i8"
         total.update(np.ascontiguousarray(array, dtype=kind).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
-
-
-def check_entries(checks: Iterable[Check]) -> list[dict[str, Any]]:
-    """Returns the checks as plain dictionaries."""
-    return [dataclasses.asdict(check) for check in checks]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

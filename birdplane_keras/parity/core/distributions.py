@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from birdplane_keras.parity.core.compare import Check
+from birdplane_keras.parity.core.check import Check, Place, State, failed
 from birdplane_keras.parity.core.records import Tensors
-from birdplane_keras.parity.core.tolerances import TOLERANCES
+from birdplane_keras.parity.core.tolerances import DISTRIBUTION
 
 LARGEST_SAMPLE = 1 << 16
 
@@ -17,27 +17,26 @@ def compare_distributions(keras: Tensors, torch: Tensors) -> Check:
     """`initialisation`: each tensor's entries as two samples; constants must be equal, the rest is a KS test.
 
     Source: the two-sample Kolmogorov-Smirnov test with its asymptotic distribution, and the delta method for the ratio
-    of the standard deviations, at a level of one false alarm in
-    a million comparisons, divided by the number of tensors.
+    of the standard deviations, at a level of one false alarm in a million comparisons over the number of tensors.
     """
-    level = TOLERANCES["initialisation"].factor / max(1, len(torch))
+    level = DISTRIBUTION.factor / max(1, len(torch))
     rows = [compare_samples(name, keras.get(name), torch.get(name), level) for name in dict.fromkeys([*torch, *keras])]
     if not rows:
-        return Check(name="initialisation", passed=False, reason="nothing was compared")
-    failed = [row for row in rows if not row["passed"]]
-    shown = failed[0] if failed else max(rows, key=lambda row: row["max_abs_difference"] / row["tolerance"])
-    told = f"{shown['name']}: {shown['text']}" if failed else ""
-    if len(failed) > 1:
-        told += f"; and {len(failed) - 1} more of {len(rows)} tensors"
+        return failed("initialisation", "nothing", "nothing was compared")
+    wrong = [row for row in rows if not row["passed"]]
+    shown = wrong[0] if wrong else max(rows, key=lambda row: row["max_abs_difference"] / row["tolerance"])
+    told = f"{shown['name']}: {shown['text']}" if wrong else ""
+    if len(wrong) > 1:
+        told += f"; and {len(wrong) - 1} more of {len(rows)} tensors"
     return Check(
         name="initialisation",
-        passed=not failed,
+        state=State.FAILED if wrong else State.PASSED,
+        code="distribution" if wrong else "",
         max_abs_difference=shown["max_abs_difference"],
         tolerance=shown["tolerance"],
-        bits_differing=0 if not failed else None,
-        reason=told
-        or f"{len(rows)} tensors as built have the same distributions ({TOLERANCES['initialisation'].reason})",
-        where={"tensor": shown["name"], "scale_ratio": shown["scale_ratio"]} if failed else None,
+        bits_differing=0 if not wrong else None,
+        reason=told or f"{len(rows)} tensors as built have the same distributions ({DISTRIBUTION.reason})",
+        place=Place(tensor=shown["name"]) if wrong else None,
         tensors=tuple(rows),
     )
 
@@ -47,8 +46,8 @@ def compare_samples(name: str, keras: np.ndarray | None, torch: np.ndarray | Non
     for side, tensor in (("Keras", keras), ("PyTorch", torch)):
         if tensor is None or not np.isfinite(tensor).all():
             text = f"missing in {side}" if tensor is None else f"not finite in {side}"
-            failed = {"passed": False, "max_abs_difference": 1.0, "tolerance": 1.0, "text": text}
-            return {"name": name, "scale_ratio": None, "bits_differing": None} | failed
+            apart = {"passed": False, "max_abs_difference": 1.0, "tolerance": 1.0, "text": text}
+            return {"name": name, "scale_ratio": None, "bits_differing": None} | apart
     if keras is None or torch is None:
         raise ValueError("expected two tensors")
     ours, theirs = (np.sort(sample(array), axis=None) for array in (keras, torch))

@@ -1,10 +1,27 @@
 """A cause, with what speaks for it and what mends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fix:
+    """What to change.
+
+    Args:
+        text: In code where it can be said in code.
+        tried: Whether the judge made this change to the port, or to what it is fed, and the rung then passed or the
+            next mistake showed.
+    """
+
+    text: str
+    tried: bool = False
+
+    def __str__(self) -> str:
+        return self.text if self.tried else f"{self.text} (not tried)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,36 +33,22 @@ class Finding:
         rung: The rung that it explains.
         text: The cause in a sentence.
         evidence: The numbers that speak for it.
-        fix: What to change, in code where it can be said in code.
+        fixes: What to change, a line for each place.
     """
 
     cause: str
     rung: str
     text: str
     evidence: str
-    fix: str
+    fixes: Sequence[Fix]
 
+    @property
+    def fix(self) -> str:
+        """All of what to change, a line for each place."""
+        return "\n".join(map(str, self.fixes))
 
-def near(ours: np.ndarray, theirs: np.ndarray, ulps: float = 4) -> bool:
-    """Whether two arrays agree to a few ULPs of the largest entry."""
-    if ours.shape != theirs.shape or not np.isfinite(ours).all():
-        return False
-    scale = float(np.abs(theirs).max(initial=0.0)) * float(np.finfo(np.float32).eps)
-    return bool(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0) <= ulps * scale)
-
-
-def not_a_number(rung: str, name: str, values: np.ndarray) -> Finding:
-    """Returns the finding that a tensor of the port has a number that is not finite."""
-    index = [int(i) for i in np.argwhere(~np.isfinite(values))[0]]
-    return finding(
-        "not_a_number",
-        rung,
-        f"{name} of the port has a number that is not finite",
-        f"{values[tuple(index)]} at {index}, in {int((~np.isfinite(values)).sum())} of {values.size} entries",
-        "find what made it: look at this tensor just before",
-    )
-
-
-def finding(cause: str, rung: str, text: str, evidence: str, fix: str) -> Finding:
-    """Returns a finding, by position."""
-    return Finding(cause=cause, rung=rung, text=text, evidence=evidence, fix=fix)
+    def content(self) -> dict[str, Any]:
+        """Returns the finding as plain data."""
+        fixes = [{"text": fix.text, "tried": fix.tried} for fix in self.fixes]
+        told = {"cause": self.cause, "rung": self.rung, "text": self.text, "evidence": self.evidence}
+        return told | {"fix": self.fix, "fixes": fixes}

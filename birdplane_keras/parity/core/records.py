@@ -2,14 +2,36 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 Tensors = Mapping[str, np.ndarray]
-Reading = tuple[str, str, np.ndarray]  # a rung of the first steps, the name of a tensor, its value
+States = Mapping[tuple[str, str], np.ndarray]  # (tensor, PyTorch's name of a state of its optimizer) -> value
+Rows = Sequence[np.ndarray]  # the numbers of each batch's examples
 
 STEP_RUNGS = ("forward", "loss", "gradients", "first_update", "optimizer_state", "evaluation")
+
+
+class Role(StrEnum):
+    """What a tensor of the first steps is."""
+
+    OUTPUT = "output"
+    LOSS = "loss"
+    GRADIENT = "gradient"
+    WEIGHT = "weight"
+    STATE = "state"  # of an optimizer: each framework keeps what it likes
+    STATISTIC = "statistic"
+
+
+class Reading(NamedTuple):
+    """A tensor that the first steps computed: for which rung, its name there, its value, and what it is."""
+
+    rung: str
+    name: str
+    value: np.ndarray
+    role: Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,24 +40,146 @@ class Probe:
 
     Args:
         tensors: For each of `STEP_RUNGS`, name -> tensor: `forward` the outputs on the first batch, in training mode;
-            `loss` the loss of each step; `gradients` those of the first step; `first_update` every weight after it;
-            `optimizer_state` the optimizer's state and every weight after the last of the steps; `evaluation` moving
-            statistics after the first and the last, and the outputs in evaluation mode, at the start and then.
+            `loss` and `gradients` those of the first step; `first_update` every weight after it; `optimizer_state`
+            the optimizer's state and every weight after the last of the steps, and the other losses;
+            `evaluation` moving statistics after the first and the last, and the outputs in evaluation mode, at the
+            start and then.
+        roles: The same, name -> what the tensor is.
     """
 
     tensors: Mapping[str, Tensors]
+    roles: Mapping[str, Mapping[str, Role]]
 
     @classmethod
     def of(cls, readings: Iterable[Reading]) -> "Probe":
         """Collects what was read on the way."""
         tensors: dict[str, dict[str, np.ndarray]] = {rung: {} for rung in STEP_RUNGS}
-        for rung, name, value in readings:
+        roles: dict[str, dict[str, Role]] = {rung: {} for rung in STEP_RUNGS}
+        for rung, name, value, role in readings:
             tensors[rung][name] = value
-        return cls(tensors=tensors)
+            roles[rung][name] = role
+        return cls(tensors=tensors, roles=roles)
+
+    def beside(self, other: "Probe", rung: str) -> Tensors:
+        """Returns the tensors of a rung that are to be compared with the other side's: a state that it lacks is not."""
+        kept = {n: v for n, v in self.tensors[rung].items() if self.roles[rung][n] is not Role.STATE}
+        return kept | {n: v for n, v in self.tensors[rung].items() if n in other.tensors[rung]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fed:
+    """What a side is fed, in the port's layout.
+
+    Args:
+        inputs: Name -> (N, ...).
+        targets: Name -> (N, ...).
+        by_epoch: The inputs as the first epochs show them, where they change from epoch to epoch.
+    """
+
+    inputs: Tensors
+    targets: Tensors
+    by_epoch: Sequence[Tensors] = ()
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Returns all of it by name."""
+        later = {in_epoch(n, e): v for e, inputs in enumerate(self.by_epoch) for n, v in inputs.items()}
+        return {**self.inputs, **self.targets, **later}
+
+
+def in_epoch(name: str, epoch: int) -> str:
+    """Returns how reports call inputs as an epoch shows them."""
+    return f"{name} in epoch {epoch}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """A call of Dropout in one forward pass.
+
+    Args:
+        rate: The share that is dropped.
+        entries: Independent draws for one example: fewer than it has numbers, where whole channels are dropped.
+    """
+
+    rate: float
+    entries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What numbers cannot show of a side: the shapes of its outputs by name, and its calls of Dropout in order."""
+
+    outputs: Mapping[str, tuple[int, ...]]
+    dropouts: Sequence[Dropped]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counterpart:
+    """A matched weight.
+
+    Args:
+        name: By the reference's name.
+        size: In elements.
+        trained: Whether the port trains it, and whether the reference does.
+    """
+
+    name: str
+    size: int
+    trained: tuple[bool, bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A weight without counterpart, or of another shape.
+
+    Args:
+        code: `missing` in the other side's layer, `no_counterpart` (no layer for it), `shape`, `refused` (no weights
+            can make the two layers equal), `mapping` (what was told cannot be done).
+        tensor: Its name on its side.
+        side: `keras` or `torch`, that it is of.
+        text: All of it in words.
+        shape: Of the tensor.
+        part: What it is of its layer ("bias", "kernel"), where its layer has a counterpart that lacks it.
+        layer: Keras' name of that layer, or of its counterpart: the one in the port.
+        cause: What the diagnosis calls it, where the kind of layer knows that.
+        fix: What to change, likewise.
+    """
+
+    code: str
+    tensor: str
+    side: str
+    text: str
+    shape: tuple[int, ...] = ()
+    part: str = ""
+    layer: str = ""
+    cause: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counterparts:
+    """Which weights belong together.
+
+    Args:
+        matched: All that do.
+        problems: What does not fit.
+        untied: Groups of names that are one tensor in the reference and several in the port.
+    """
+
+    matched: Sequence[Counterpart]
+    problems: Sequence[Problem] = ()
+    untied: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """How many validation examples a side names rightly: as its own metric reported, and recounted from its scores."""
+
+    reported: float
+    recounted: float
 
 
 class TrainingRun(Protocol):
-    """What training leaves behind on either side; weights in the reference's names and layout."""
+    """What a program's training leaves behind on either side; weights in the reference's names and layout."""
 
     @property
     def weights(self) -> Tensors: ...
@@ -49,3 +193,18 @@ class TrainingRun(Protocol):
     def validation_logits(self) -> np.ndarray: ...
     @property
     def seconds_per_epoch(self) -> Sequence[float]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """The forward pass layer by layer.
+
+    Args:
+        rows: For the report: `name`, `kind`, `passed`, `max_abs_difference`, `tolerance`, `text`.
+        first: The first layer that differs, by the reference's name; `None` where none does.
+        text: How it differs, in words.
+    """
+
+    rows: Sequence[Mapping[str, object]] = ()
+    first: str | None = None
+    text: str = ""

@@ -1,7 +1,7 @@
 """A certificate's content as text, as Markdown for a pull request, and as JUnit XML for a CI system."""
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MEANINGS = {
@@ -11,14 +11,14 @@ MEANINGS = {
 }
 
 
-def reached(check: Mapping[str, Any]) -> bool:
-    """Whether the rung of a check was reached."""
-    return not check["reason"].startswith("not reached")
-
-
 def outcome(check: Mapping[str, Any]) -> str:
     """Returns a check's outcome in a word or two."""
-    return "passed" if check["passed"] else "BROKEN" if reached(check) else "not reached"
+    return "BROKEN" if check["state"] == "failed" else str(check["state"])
+
+
+def explain(check: Mapping[str, Any]) -> str:
+    """Returns a check's reason; that of one that was not reached, or left out, says so."""
+    return f"{check['state']}: {check['reason']}" if check["state"] in ("not reached", "left out") else check["reason"]
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -26,19 +26,29 @@ def figure(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}g}"
 
 
+def describe_failure(content: Mapping[str, Any]) -> str:
+    """Returns the rung that broke, where, and why; nothing where none did."""
+    failure = content["first_failure"]
+    if failure is None:
+        return ""
+    place = ", ".join(f"{k} {v}" for k, v in failure.items() if k not in ("rung", "code", "reason") and v is not None)
+    return f"First broken rung: {failure['rung']}" + (f" ({place})" if place else "") + f". {failure['reason']}"
+
+
+def describe_fixes(finding: Mapping[str, Any]) -> Sequence[str]:
+    """Returns what to change, a line for each place, and whether the judge has tried it."""
+    return [fix["text"] + ("" if fix["tried"] else " (not tried)") for fix in finding["fixes"]]
+
+
 def render_text(content: Mapping[str, Any]) -> str:
     """Returns the verdict, the rung that failed and the causes, in a few lines."""
     lines = [f"{content['verdict']}: {MEANINGS[content['verdict']]}."]
-    failure = content["first_failure"]
-    if failure is not None:
-        place = ", ".join(f"{k} {v}" for k, v in failure.items() if k not in ("rung", "reason") and v is not None)
-        lines.append(
-            f"First broken rung: {failure['rung']}" + (f" ({place})" if place else "") + f". {failure['reason']}"
-        )
+    if content["first_failure"] is not None:
+        lines.append(describe_failure(content))
     for finding in content["diagnosis"]:
         lines.append(f"Cause: {finding['cause']}. {finding['text']}.")
         lines.append(f"  Evidence: {finding['evidence']}.")
-        lines.append(f"  Fix: {finding['fix']}")
+        lines += [f"  Fix: {fix}" for fix in describe_fixes(finding)]
     lines += [f"Note: {note}." for note in content["notes"]]
     return "\n".join(lines)
 
@@ -50,42 +60,39 @@ def render_markdown(content: Mapping[str, Any]) -> str:
         lines += [f"Pair `{content['source']}`, {content['steps']} steps, seed {content['seed']}.", ""]
     for finding in content["diagnosis"]:
         lines += [f"**{finding['cause']}** (at `{finding['rung']}`): {finding['text']}.", ""]
-        lines += [f"- evidence: {finding['evidence']}", f"- fix: {finding['fix']}", ""]
+        lines += [f"- evidence: {finding['evidence']}"]
+        lines += [*(f"- fix: {fix}" for fix in describe_fixes(finding)), ""]
     lines += ["| rung | | difference | tolerance | ULPs | times the noise | bits |", "|---|---|---|---|---|---|---|"]
     for check in content["checks"]:
         bits = "" if check["bits_differing"] is None else f"{check['bits_differing']:,}"
         cells = (check["max_abs_difference"], check["tolerance"], check["ulps"], check["times_noise"])
         row = " | ".join((f"`{check['name']}`", outcome(check), *map(figure, cells), bits))
         lines.append(f"| {row} |")
-    lines += [""] + [f"`{rung}` was left out: {reason}." for rung, reason in content["left_out"].items()]
+    skipped = [check for check in content["checks"] if check["state"] == "left out"]
+    lines += [""] + [f"`{check['name']}` was left out: {check['reason']}." for check in skipped]
     lines += [f"Note: {note}." for note in content["notes"]]
     versions = ", ".join(f"{name} {value}" for name, value in content["environment"].items())
     return "\n".join([*lines, "", versions, ""])
 
 
 def render_junit(content: Mapping[str, Any]) -> str:
-    """Returns JUnit XML: a test case for each rung, and one for the verdict."""
+    """Returns JUnit XML: a test case for each rung; those that were not reached, or left out, are skipped."""
     checks = content["checks"]
-    failures = sum(1 for check in checks if not check["passed"] and reached(check))
-    skipped = sum(1 for check in checks if not reached(check)) + len(content["left_out"])
     suite = ElementTree.Element(
         "testsuite",
         name="parity",
-        tests=str(len(checks) + len(content["left_out"])),
-        failures=str(failures),
+        tests=str(len(checks)),
+        failures=str(sum(check["state"] == "failed" for check in checks)),
         errors="0",
-        skipped=str(skipped),
+        skipped=str(sum(check["state"] in ("not reached", "left out") for check in checks)),
     )
     for check in checks:
         case = ElementTree.SubElement(suite, "testcase", classname="parity", name=check["name"])
-        if not reached(check):
-            ElementTree.SubElement(case, "skipped", message=check["reason"])
-        elif not check["passed"]:
+        if check["state"] == "failed":
             failure = ElementTree.SubElement(case, "failure", message=printable(check["reason"]), type="divergence")
             failure.text = printable(render_text(content))
-    for rung, reason in content["left_out"].items():
-        case = ElementTree.SubElement(suite, "testcase", classname="parity", name=rung)
-        ElementTree.SubElement(case, "skipped", message=reason)
+        elif check["state"] != "passed":
+            ElementTree.SubElement(case, "skipped", message=explain(check))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 

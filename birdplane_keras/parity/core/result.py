@@ -1,16 +1,18 @@
-"""What the judge found, as an object, and as files. NumPy only."""
+"""What the judge found, as an object, and as files: the certificate, and the long series beside it. NumPy only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from birdplane_keras.parity.core.compare import Check
-from birdplane_keras.parity.core.disk import check_entries, write_atomically, write_json
+from birdplane_keras.parity.core.check import Check, State, first_failure
+from birdplane_keras.parity.core.disk import write_atomically, write_json
 from birdplane_keras.parity.core.finding import Finding
 from birdplane_keras.parity.core.renderings import render_junit, render_markdown, render_text
 
-MATCHES = ("bit-exact", "rounding-only")  # the verdicts of sides that are the same
+VERSION = 1  # of the content; a key may be added within a version, none is renamed or removed
+CERTIFICATE_FILE = "certificate.json"
+SERIES_FILE = "series.json"
 
 
 class DivergenceError(AssertionError):
@@ -18,41 +20,45 @@ class DivergenceError(AssertionError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """The verdict on a pair and everything that it rests on.
+class Result:
+    """The verdict on two sides and everything that it rests on.
 
     Args:
         verdict: `bit-exact`, `rounding-only` or `diverged`.
-        checks: One per rung, in order.
+        checks: One for every rung of the ladder, in order.
         diagnosis: What explains the first rung that failed; empty where none did.
-        steps: Of the trajectory.
-        seed: Of the batches' order and of the nudges.
+        settings: What was compared: `kind` ("pair" or "preset"), `source` (`package.module:function` that made a pair,
+            if it is known), `steps`, `seed`, and what else tells how to make the same again.
         environment: Versions, device, threads.
-        hashes: SHA-256 sums of the data and of both sides' weights at the start and at the end.
+        hashes: SHA-256 sums of both sides' data, and of their weights at the start and after `steps_made` steps.
+        steps_made: How many steps both sides trained: fewer than were asked for where a break ended it.
+        churn: Validation examples that the sides name differently after these; `None` where nothing was trained.
+        notes: What the judge could not do, or did beside the rungs, in words.
+        sides: What the two programs of a preset report of themselves: `keras`, `torch`, and the `time_ratio`.
         noise: rung -> tensor -> the measured noise, in the tensor's unit.
-        layers: One row for each matched layer of the forward pass.
-        left_out: Rungs that were not asked for -> why.
+        layers: One row for each matched layer of the forward pass, where `forward` failed.
         trajectory: Both sides' losses by step, and how far losses and weights were apart, with the noise of both;
             `None` where nothing was trained.
-        notes: What the judge could not do, or did beside the rungs, in words.
-        churn: Validation examples that the sides predict differently at the end; `None` where nothing was trained.
-        source: `package.module:function` that made the pair, if it is known.
     """
 
     verdict: str
     checks: Sequence[Check]
     diagnosis: Sequence[Finding]
-    steps: int
-    seed: int
+    settings: Mapping[str, Any]
     environment: Mapping[str, Any]
     hashes: Mapping[str, str]
+    steps_made: int = 0
+    churn: int | None = None
+    notes: Sequence[str] = ()
+    sides: Mapping[str, Any] = field(default_factory=dict)
     noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     layers: Sequence[Mapping[str, Any]] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
     trajectory: Mapping[str, Any] | None = None
-    notes: Sequence[str] = ()
-    churn: int | None = None
-    source: str | None = None
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Returns the rungs that were not asked for -> why."""
+        return {check.name: check.reason for check in self.checks if check.state is State.LEFT_OUT}
 
     def raise_for_divergence(self) -> None:
         """Does nothing where the sides match.
@@ -64,38 +70,44 @@ class Report:
             raise DivergenceError(str(self))
 
     def content(self) -> dict[str, Any]:
-        """Returns the certificate's content."""
-        failed = next((check for check in self.checks if not check.passed), None)
+        """Returns the certificate's content: `certificate.json` of a pair, `report.json` of a preset."""
+        broken = first_failure(self.checks)
+        failure = None
+        if broken is not None:
+            place = {} if broken.place is None else broken.place.content()
+            failure = {"rung": broken.name, "code": broken.code, "reason": broken.reason, **place}
         return {
-            "kind": "pair",
+            "version": VERSION,
             "verdict": self.verdict,
-            "source": self.source,
-            "steps": self.steps,
-            "seed": self.seed,
+            **self.settings,
             "environment": dict(self.environment),
             "hashes": dict(self.hashes),
+            **self.sides,
+            "steps_made": self.steps_made,
             "churn": self.churn,
-            "first_failure": None
-            if failed is None
-            else {"rung": failed.name, "reason": failed.reason, **(failed.where or {})},
-            "diagnosis": [asdict(finding) for finding in self.diagnosis],
-            "checks": check_entries(self.checks),
-            "noise": self.noise,
-            "layers": list(self.layers),
-            "left_out": dict(self.left_out),
-            "trajectory": self.trajectory,
+            "first_failure": failure,
+            "diagnosis": [finding.content() for finding in self.diagnosis],
             "notes": list(self.notes),
+            "checks": [check.content() for check in self.checks],
         }
 
+    def series(self) -> dict[str, Any]:
+        """Returns what is too long for the certificate, the content of `series.json`."""
+        return {"trajectory": self.trajectory, "noise": self.noise, "layers": list(self.layers)}
+
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes `certificate.json`, `junit.xml` and `report.md`, each at once or not at all; returns their paths."""
+        """Writes the certificate, `junit.xml`, `report.md` and the series; returns their paths in that order.
+
+        Each is written at once or not at all.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = self.content()
         write_atomically(folder / "junit.xml", render_junit(content).encode())
         write_atomically(folder / "report.md", render_markdown(content).encode())
-        write_json(folder / "certificate.json", content)
-        return [folder / name for name in ("certificate.json", "junit.xml", "report.md")]
+        write_json(folder / SERIES_FILE, self.series())
+        write_json(folder / CERTIFICATE_FILE, content)
+        return [folder / name for name in (CERTIFICATE_FILE, "junit.xml", "report.md", SERIES_FILE)]
 
     def __str__(self) -> str:
         return render_text(self.content())

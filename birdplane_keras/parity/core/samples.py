@@ -77,8 +77,14 @@ class WeightSamples:
         return np.concatenate([np.zeros(0, np.float32), *(read(*item).reshape(-1) for item in self.places.items())])
 
 
+def bins(count: int) -> list[tuple[int, int]]:
+    """Returns the bounds of at most 400 stretches of equal width, the last of which may be shorter."""
+    width = max(1, -(-count // MOST_POINTS))
+    return list(itertools.pairwise([*range(0, count, width), count]))
+
+
 def largest_per_bin(values: np.ndarray) -> tuple[list[int], list[float], int]:
     """Returns a long line with few points: the last place of each bin, counted from 1, its largest value, its width."""
-    width = max(1, -(-len(values) // MOST_POINTS))
-    edges = [*range(0, len(values), width), len(values)]
-    return edges[1:], [float(values[low:high].max()) for low, high in itertools.pairwise(edges)], width
+    edges = bins(len(values))
+    width = edges[0][1] - edges[0][0] if edges else 1
+    return [high for _, high in edges], [float(values[low:high].max()) for low, high in edges], width

@@ -19,6 +19,7 @@ class TensorMatch:
             tensors, and a part in brackets where it is a slice ("attention.in_proj_weight[query]"). Unique.
         keras: The variable's path.
         torch: Names in `state_dict()`.
+        whole: Whether it is all of these tensors, not a part of one.
         trainable: Whether the Keras variable is trainable, and whether any of the PyTorch tensors requires gradients.
         from_keras: Keras value -> view.
         view_keras: The same where the view may share the value's memory.
@@ -33,6 +34,7 @@ class TensorMatch:
     name: str
     keras: str
     torch: tuple[str, ...]
+    whole: bool
     trainable: tuple[bool, bool]
     from_keras: Callable[[np.ndarray], np.ndarray]
     view_keras: Callable[[np.ndarray], np.ndarray]
@@ -197,18 +199,26 @@ def rows(start: int, stop: int) -> Joint:
 
 
 def matched(
-    *, name: str, keras: str, torch: tuple[str, ...], trainable: tuple[bool, bool], turn: Turn, joint: Joint
+    *,
+    name: str,
+    keras: str,
+    torch: tuple[str, ...],
+    whole: bool,
+    trainable: tuple[bool, bool],
+    turn: Turn,
+    joint: Joint,
 ) -> TensorMatch:
     """Joins the two halves of a layout; what it returns are contiguous copies, but for its two views."""
 
     def gradient(*gradients: np.ndarray | None) -> np.ndarray | None:
-        whole = joint.read_gradient(*gradients)
-        return None if whole is None else np.array(whole, order="C")
+        joined = joint.read_gradient(*gradients)
+        return None if joined is None else np.array(joined, order="C")
 
     return TensorMatch(
         name=name,
         keras=keras,
         torch=torch,
+        whole=whole,
         trainable=trainable,
         from_keras=lambda array: np.array(turn.there(array), order="C"),
         view_keras=turn.there,

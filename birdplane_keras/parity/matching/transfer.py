@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from birdplane_keras.parity.matching.match import LayerMapping, Matching, TransferError, match_layers
+from birdplane_keras.errors import TransferError
+from birdplane_keras.parity.matching.match import LayerMapping, Matching, match_layers
 from birdplane_keras.parity.sides.arrays import to_numpy
 
 __all__ = ["TransferError", "keras_to_torch", "torch_to_keras"]

@@ -1,223 +1,237 @@
-"""The port at work: the Keras model itself is trained step by step through `train_on_batch`, and then put back."""
+"""The port at work: the Keras model itself is trained step by step, as `fit` trains it."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import torch
 
-from birdplane_keras import torch_plugin
-from birdplane_keras.parity.core.records import Tensors
+from birdplane_keras.errors import PairError, errors_of_pair
+from birdplane_keras.parity.core.records import States, Tensors
 from birdplane_keras.parity.core.samples import Places
-from birdplane_keras.parity.matching.match import Matching
-from birdplane_keras.parity.pair import Pair, named_leaves, port_examples, validation_inputs
-from birdplane_keras.parity.sides.arrays import to_numpy, to_view
+from birdplane_keras.parity.optimizers.registry import comparable_states, keras_states
+from birdplane_keras.parity.private_keras import build_for
+from birdplane_keras.parity.sides.arrays import to_numpy
+from birdplane_keras.parity.sides.examples import describe_shapes, mapped, named_leaves, validation_inputs
+from birdplane_keras.parity.sides.keras_host import KerasHost
 
-KNOWN = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
-RATES = ("rate", "dropout", "recurrent_dropout", "_dropout")  # what Keras' layers call the share that they drop
+CALLBACKS = "keras_callbacks of the pair failed"
 
 
 class KerasRun:
-    """The port, at the values that it had when this was made; `reset` goes back to them.
+    """A run of the port, from the host's start, in a state of its own.
 
     Args:
-        pair: With batches stated.
-        matching: Gives the names and the view of the tensors.
+        host: Has the model.
     """
 
-    def __init__(self, pair: Pair, matching: Matching) -> None:
-        self.pair, self.matching, self.model = pair, matching, pair.keras_model
-        self.examples = port_examples(pair)
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
-        self._matches = {match.name: match for match in matching.tensors}
-        self._gradients = [(weight.value, weight.value.grad) for weight in self.model.trainable_variables]
-        self._metrics = [(variable, to_numpy(variable.value)) for variable in self.model.metrics_variables]
-        self._random = torch.get_rng_state()
-        self.start = self._found = self.values()
-        self._heard: tuple[Any, torch.Tensor] | None = None
+    def __init__(self, host: KerasHost) -> None:
+        self.host = host
+        self.kept = host.new_state()
+        self._epoch = -1
+        self._batch = 0
+        self._loss, self._examples = 0.0, 0
+        self._gradients: dict[int, torch.Tensor] = {}  # of the last step, as they were heard
 
-    def values(self) -> list[np.ndarray]:
-        """Returns every value that training changes, for `reset`."""
-        return [to_numpy(variable.value) for variable in self._variables()]
+    def step(self, rows: np.ndarray) -> np.ndarray:
+        """Makes one training step on some examples, (B,) their numbers; returns the loss, ()."""
+        self.host.activate(self)
+        inputs, targets = self.host.examples.take(rows)
+        with errors_of_pair(CALLBACKS):
+            self._begin(int(rows[0]) // self.host.examples.size)
+        with errors_of_pair(lambda: f"the Keras model cannot be trained on inputs {self._describe(inputs)}"):
+            loss = self._loss_of(self._train(inputs, targets))
+        self._gradients = dict(self.host.heard.gradients)
+        with errors_of_pair(CALLBACKS):
+            self._end(float(loss), len(rows))
+        return loss
 
-    def reset(self, values: Sequence[np.ndarray] | None = None) -> None:
-        """Goes back to the start, or to other values of `values()`."""
-        for variable, value in zip(self._variables(), self.start if values is None else values, strict=True):
-            variable.assign(value)
-        self.model.zero_grad()
-        self.model.reset_metrics()
+    def _describe(self, inputs: Any) -> str:
+        turned = self.host.pair.to_keras or self.host.pair.keras_data
+        return describe_shapes(inputs) + ("" if turned else " (does it need to_keras=channels_last?)")
 
-    def step(self, rows: np.ndarray) -> torch.Tensor | np.ndarray:
-        """Makes one training step on some rows of the data; returns the loss, ()."""
-        inputs, targets = self.examples.take(rows)
-        self._heard = None
-        with torch_plugin.gradients_kept(self.model):
-            logs = self.model.train_on_batch(
-                inputs, targets, class_weight=self.pair.keras_class_weight, return_dict=True
-            )
-        if self.pair.keras_loss is not None:
-            return self.pair.keras_loss().detach()
-        return np.asarray(logs["loss"], np.float32) if self._heard is None else self._heard[1].detach()
-
-    def outputs(self, rows: np.ndarray) -> Any:
-        """Returns the outputs of the step just made, or of a replayed one by predicting: call before the step."""
-        return self.model.predict_on_batch(self.examples.take(rows)[0])
-
-    @contextlib.contextmanager
-    def judged(self) -> Iterator[None]:
-        """Within it, Dropout is off and `compute_loss` is listened to; after it, the port is as it was before."""
-        rates = [
-            (layer, name, vars(layer)[name])
-            for layer in self.model._flatten_layers()
-            for name in RATES
-            if isinstance(vars(layer).get(name), float)
-        ]
-        self._rates = rates
-        listen = not self.replayed
-        if listen:
-            self._listen()
+    def _train(self, inputs: Any, targets: Any) -> Any:
+        host, model = self.host, self.host.model
+        data = tuple(mapped(as_fit_gives, part) for part in (inputs, targets))
+        weights = example_weights(targets, host.pair.keras_class_weight)
+        if weights is not None or host.takes_three:
+            data = (*data, None if weights is None else as_fit_gives(weights))
+        if not host.built:
+            build_for(model, data)
+            host.built = True
+        host.heard.forget()
+        model.make_train_function()
+        model.reset_metrics()
+        model.train()
         try:
-            set_rates(rates, on=False)
-            yield
+            if host.plugin is None:
+                return model.train_function([data])
+            with host.plugin.gradients_kept(model):
+                return model.train_function([data])
         finally:
-            set_rates(rates, on=True)
-            if listen:
-                del self.model.compute_loss
-            self._put_back()
+            model.eval()
 
-    def _put_back(self) -> None:
-        """Gives the port everything back that it had when this was made."""
-        self.reset(self._found)
-        for variable, value in self._metrics:
-            variable.assign(value)
-        for tensor, gradient in self._gradients:
-            tensor.grad = gradient
-        torch.set_rng_state(self._random)
+    def _loss_of(self, logs: Any) -> np.ndarray:
+        """Returns the loss of the step just made: as the pair says, as it was heard, or as the step returned it."""
+        if self.host.pair.keras_loss is not None:
+            return to_numpy(self.host.pair.keras_loss())
+        if self.host.heard.loss is not None:
+            return to_numpy(self.host.heard.loss)
+        if not isinstance(logs, Mapping) or "loss" not in logs:
+            told = f"{sorted(logs)}" if isinstance(logs, Mapping) else type(logs).__name__
+            raise PairError(f"expected the port's train_step to return {{'loss': ...}}, received {told}")
+        return np.asarray(keras.ops.convert_to_numpy(logs["loss"]), np.float32)
 
-    @property
-    def replayed(self) -> bool:
-        """Whether the plugin replays the steps, so that Python within them is not run."""
-        return torch_plugin.is_attached(self.model)
+    def _begin(self, epoch: int) -> None:
+        """Tells the callbacks that a batch begins, and an epoch if it is the first of one."""
+        callbacks = self.kept.callbacks
+        if callbacks is None:
+            return
+        if self._epoch < 0:
+            callbacks.on_train_begin()
+        if epoch != self._epoch:
+            self._epoch, self._batch, self._loss, self._examples = epoch, 0, 0.0, 0
+            callbacks.on_epoch_begin(epoch)
+        callbacks.on_train_batch_begin(self._batch)
+
+    def _end(self, loss: float, examples: int) -> None:
+        """Tells the callbacks that a batch has ended, and an epoch if it was the last of one."""
+        callbacks, batches = self.kept.callbacks, self.host.pair.keras_batches
+        if callbacks is None or batches is None:
+            return
+        self._loss, self._examples = self._loss + loss * examples, self._examples + examples
+        logs = {"loss": self._loss / self._examples}
+        callbacks.on_train_batch_end(self._batch, logs)
+        self._batch += 1
+        if self._batch == len(batches(self._epoch)):
+            callbacks.on_epoch_end(self._epoch, logs)
+
+    def outputs_in_training(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the outputs for some examples in training mode, for a step that does not show them.
+
+        Where the plugin replays the steps it makes them, if the mode makes no difference. The state is as before.
+        """
+        host = self.host
+        host.activate(self)
+        inputs = keras.tree.map_structure(as_fit_gives, host.examples.take(rows)[0])
+        before = host.save()
+        try:
+            with torch.no_grad():
+                trained, evaluated = (flat(call(host.model, inputs, training)) for training in (True, False))
+            if host.plugin is not None and all(np.array_equal(trained[n], evaluated[n]) for n in trained):
+                return flat(host.model.predict_on_batch(inputs))
+            return trained
+        finally:
+            host.restore(before)
 
     def predict(self, inputs: Any | None = None) -> dict[str, np.ndarray]:
         """Returns the outputs in evaluation mode for the validation inputs, or for others, with Dropout as it is."""
-        set_rates(self._rates, on=True)
-        try:
-            outputs = self.model.predict_on_batch(validation_inputs(self.pair)[1] if inputs is None else inputs)
-        finally:
-            set_rates(self._rates, on=False)
-        return {name: np.asarray(leaf) for name, leaf in named_leaves(outputs, "outputs").items()}
+        self.host.activate(self)
+        given = validation_inputs(self.host.pair)[1] if inputs is None else inputs
+        with self.host.dropping(), errors_of_pair("the Keras model cannot predict the validation inputs"):
+            return flat(self.host.model.predict_on_batch(given))
+
+    def names(self, *, trainable: bool | None = None) -> list[str]:
+        """Returns the names of all matched tensors, or of those that are trained in Keras (or are not)."""
+        return self.host.view.names(trainable=trainable)
 
     def weights(self, *, trainable: bool | None = None) -> dict[str, np.ndarray]:
-        """Returns name -> value of all matched tensors, or of those that are trained (or not), in PyTorch's layout."""
-        return {
-            match.name: self.read(match.name)
-            for match in self.matching.tensors
-            if trainable is None or match.trainable[0] == trainable
-        }
-
-    def names(self) -> list[str]:
-        """Returns the names of all matched tensors."""
-        return [match.name for match in self.matching.tensors]
+        """Returns name -> value of those tensors, in PyTorch's layout."""
+        self.host.activate(self)
+        return self.host.view.weights(trainable=trainable)
 
     def read(self, name: str) -> np.ndarray:
         """Returns the value of a matched tensor, in PyTorch's layout."""
-        return self._matches[name].from_keras(to_numpy(self.matching.variables[name].value))
+        self.host.activate(self)
+        return self.host.view.read(name)
 
     def read_some(self, name: str, places: Places) -> np.ndarray:
         """Returns the values at some places of a matched tensor, in PyTorch's layout."""
-        return self._matches[name].view_keras(to_view(self.matching.variables[name].value))[places]
-
-    def set_weights(self, weights: Tensors) -> None:
-        """Sets matched tensors from their views; the start stays what it was."""
-        for match in self.matching.tensors:
-            self.matching.variables[match.name].assign(match.to_keras(weights[match.name]))
+        self.host.activate(self)
+        return self.host.view.read_some(name, places)
 
     def gradients(self) -> dict[str, np.ndarray]:
         """Returns name -> gradient of the last step of every matched tensor that has one."""
-        found = {}
-        for match in self.matching.tensors:
-            gradient = self.matching.variables[match.name].value.grad
+        self.host.activate(self)
+        view, heard, found = self.host.view, self._gradients, {}
+        for name in view.names():
+            variable = view.variables[name]
+            gradient = heard.get(id(variable), variable.value.grad)
             if gradient is not None:
-                found[match.name] = match.from_keras(to_numpy(gradient))
+                found[name] = view.turned(name, gradient)
         return found
 
-    def optimizer_state(self) -> dict[str, np.ndarray]:
-        """Returns `name: state` -> value, in PyTorch's terms, of what the optimizer keeps for each matched tensor.
-
-        Keras' SGD keeps -rate times PyTorch's momentum buffer, so with a schedule the two cannot be compared.
-        """
-        kept = {}
-        for match, index in self._trained():
-            for state, (values, scale) in self._states().items():
+    def optimizer_state(self) -> States:
+        """Returns what the optimizer keeps for each matched tensor that PyTorch's keeps, too, in PyTorch's terms."""
+        self.host.activate(self)
+        kept: dict[tuple[str, str], np.ndarray] = {}
+        states = comparable_states(self.host.optimizer)
+        for match, index in self.host.view.trained(self.host.optimizer):
+            for state, (values, scale) in states.items():
                 value = to_numpy(values[index].value) * np.float32(scale)
-                kept[f"{match.name}: {state}"] = match.from_keras(value)
+                kept[match.name, state] = match.from_keras(value)
         return kept
 
-    def take_state(self, weights: Tensors, states: Tensors) -> bool:
+    def take_state(self, weights: Tensors, states: States) -> bool:
         """Sets weights and optimizer state from the reference's; `False` where the optimizer keeps something else."""
-        known = isinstance(self.model.optimizer, KNOWN) and not getattr(self.model.optimizer, "amsgrad", False)
-        if not known or (states and not self._states()):
+        self.host.activate(self)
+        own = keras_states(self.host.optimizer)
+        if own is None or (states and not own):
             return False
-        if not states:  # the reference has not made a step
-            names = [f"{match.name}: {state}" for match, _ in self._trained() for state in self._states()]
-            states = {name: np.zeros_like(weights[name.rpartition(": ")[0]]) for name in names}
-        self.set_weights(weights)
-        for match, index in self._trained():
-            for state, (values, scale) in self._states().items():
-                view = states.get(f"{match.name}: {state}")
-                if view is None:
-                    return False
+        trained = self.host.view.trained(self.host.optimizer)
+        if states and any((match.name, state) not in states for match, _ in trained for state in own):
+            return False
+        self.host.view.set_weights(weights)
+        for match, index in trained:
+            for state, (values, scale) in own.items():
+                # The reference has no states before its first step.
+                view = states[match.name, state] if states else np.zeros_like(weights[match.name])
                 values[index].assign(match.to_keras(view) / np.float32(scale))
         return True
 
-    def _states(self) -> dict[str, tuple[list[Any], float]]:
-        """Returns PyTorch's name of a state -> Keras' variables, and what makes PyTorch's value of theirs."""
-        optimizer = self.model.optimizer
-        if isinstance(optimizer, keras.optimizers.Adam):
-            return {"exp_avg": (optimizer._momentums, 1.0), "exp_avg_sq": (optimizer._velocities, 1.0)}
-        if isinstance(optimizer, keras.optimizers.SGD) and optimizer.momentum and not self.scheduled:
-            return {"momentum_buffer": (optimizer.momentums, -1 / self.learning_rate())}
-        if isinstance(optimizer, keras.optimizers.RMSprop):
-            return {"square_avg": (optimizer._velocities, 1.0)}
-        if isinstance(optimizer, keras.optimizers.Adagrad):
-            return {"sum": (optimizer._accumulators, 1.0)}
-        return {}
-
-    def _trained(self) -> list[tuple[Any, int]]:
-        """Returns the matched tensors that the optimizer trains, with their place in its lists."""
-        indices = {id(variable): index for index, variable in enumerate(self.model.optimizer._trainable_variables)}
-        found = [(match, indices.get(id(self.matching.variables[match.name]))) for match in self.matching.tensors]
-        return [(match, index) for match, index in found if index is not None]
-
-    @property
-    def scheduled(self) -> bool:
-        """Whether the rate follows a schedule."""
-        return isinstance(self.model.optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
-
     def learning_rate(self) -> float:
         """The rate of the next step."""
-        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self.host.activate(self)
+        return float(keras.ops.convert_to_numpy(self.host.optimizer.learning_rate))
 
-    def _variables(self) -> list[keras.Variable]:
-        return [*self.model.variables, *self.model.optimizer.variables]
+    def reseed(self, seed: int) -> None:
+        """Moves everything that random draws start from."""
+        self.host.activate(self)
+        for state in self.host.seeds():
+            state.assign(state + seed)
 
-    def _listen(self) -> None:
-        compute_loss: Callable[..., torch.Tensor] = self.model.compute_loss
-
-        def listening(*args: Any, **kwargs: Any) -> torch.Tensor:
-            loss = compute_loss(*args, **kwargs)
-            outputs = kwargs["y_pred"] if "y_pred" in kwargs else args[2] if len(args) > 2 else None
-            self._heard = (outputs, loss)
-            return loss
-
-        self.model.compute_loss = listening
+    def close(self) -> None:
+        """Lets a run go."""
 
 
-def set_rates(rates: Sequence[tuple[Any, str, float]], *, on: bool) -> None:
-    """Sets each layer's rate of dropping to what it was, or to zero."""
-    for layer, name, rate in rates:
-        setattr(layer, name, rate if on else 0.0)
+def call(model: Any, inputs: Any, training: bool) -> Any:
+    """Calls a model in one mode or the other, if it has modes."""
+    try:
+        return model(inputs, training=training)
+    except TypeError:
+        return model(inputs)
+
+
+def flat(outputs: Any) -> dict[str, np.ndarray]:
+    """Returns name -> output."""
+    leaves = named_leaves(outputs, "outputs")
+    return {n: to_numpy(v) if isinstance(v, torch.Tensor) else np.asarray(v) for n, v in leaves.items()}
+
+
+def as_fit_gives(array: np.ndarray) -> torch.Tensor:
+    """Returns a batch as `fit` gives it to `train_step`: a tensor on the device, numbers in Keras' precision."""
+    floating = np.issubdtype(array.dtype, np.floating)
+    return keras.ops.convert_to_tensor(array.astype(keras.config.floatx(), copy=False) if floating else array)
+
+
+def example_weights(targets: Any, class_weight: Mapping[int, float] | None) -> np.ndarray | None:
+    """Returns the weights of examples that `fit(class_weight=)` makes of class numbers (B,), (B, 1) or one-hot rows."""
+    if class_weight is None:
+        return None
+    labels = np.asarray(targets)
+    if labels.ndim > 1:
+        labels = labels[..., 0] if labels.shape[-1] == 1 else labels.argmax(-1)
+    known = {int(label): float(weight) for label, weight in class_weight.items()}
+    weights = [known.get(int(label), 1.0) for label in np.rint(labels).reshape(-1)]
+    return np.array(weights, keras.config.floatx())

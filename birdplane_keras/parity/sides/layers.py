@@ -5,79 +5,71 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 from torch import nn
 
-from birdplane_keras.parity.core.tolerances import TOLERANCES
-from birdplane_keras.parity.pair import flatten
+from birdplane_keras.parity.core.records import Layers
+from birdplane_keras.parity.core.tolerances import ROUNDING
+from birdplane_keras.parity.matching.ledger import ROOT, LayerMatch
 from birdplane_keras.parity.sides.arrays import to_numpy
+from birdplane_keras.parity.sides.keras_run import KerasRun, call
 from birdplane_keras.parity.sides.nudging import Nudge
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
-Call = tuple[tuple[Any, ...], Any]  # what a layer was given, by position, and what it returned
-CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+Heard = tuple[tuple[Any, ...], Any]  # what a layer was given, by position, and what it returned
 
 
-def compare_layers(bench: Any, rows: np.ndarray) -> list[dict[str, Any]]:
+def compare_layers(
+    matches: Sequence[LayerMatch],
+    port: KerasRun,
+    reference: TorchRun,
+    copies: Sequence[TorchRun],
+    rows: np.ndarray,
+) -> Layers:
     """Compares every matched layer, in the order in which the reference calls them.
 
-    Each gets a row for what it receives in its own model, and one for what it returns, in isolation, when it is given
-    what the reference's layer received. The first row that has failed is where the models part.
+    Each gets a row for what it receives in its own model, and one for what it returns alone, when it is given what the
+    reference's layer received. A layer that takes or returns something else than tensors is left to those around it.
 
     Args:
-        bench: A `PairBench`.
-        rows: (B,) row numbers of the batch.
-
-    Returns:
-        rows with `name`, `passed`, `max_abs_difference`, `tolerance` and `text`.
+        matches: Which layer is which.
+        port: A run at its start.
+        reference: Likewise.
+        copies: Of the reference, which round otherwise.
+        rows: (B,) numbers of the batch's examples.
     """
-    bench.keras.reset()
-    theirs = record_torch(bench.reference(), bench, rows)
-    draws = [record_torch(bench.reference(nudge=draw, throughout=True), bench, rows) for draw in range(2)]
-    with contextlib.suppress(RuntimeError):  # a module with constants of a type of its own cannot run in float64
-        draws.append(record_torch(bench.double(), bench, rows))
-    ours = record_keras(bench, rows)
+    theirs = record_torch(reference, matches, rows)
+    draws = []
+    for other in copies:
+        with contextlib.suppress(RuntimeError):  # a module with constants of a type of its own, in float64
+            draws.append(record_torch(other, matches, rows))
+    ours = record_keras(port, {match.name: match.layer for match in matches}, rows)
     compared: list[dict[str, Any]] = []
     before = "the inputs"
-    for match in sorted(
-        (m for m in bench.matching.layers if m.name in theirs), key=lambda m: list(theirs).index(m.name)
-    ):
+    order = list(theirs)
+    for match in sorted((m for m in matches if m.name in theirs), key=lambda m: order.index(m.name)):
         label = f"{match.name} ({type(match.module).__name__}, {match.layer.name} in Keras)"
-        if match.name in ours:
-            received = [to_port(match, calls[match.name][0][0]) for calls in (theirs, *draws)]
-            row = compare_activations(
-                label, to_array(ours[match.name][0][0]), received, f"what {label} receives, made after {before}"
-            )
+        received = [received_by(match, heard.get(match.name)) for heard in (theirs, *draws)]
+        mine = first_array(ours.get(match.name, ((), None))[0])
+        if mine is not None and received[0] is not None:
+            row = compare_activations(mine, received, f"what {label} receives, made after {before}")
             compared += [] if row is None else [row | {"name": before, "kind": "between"}]
-        row = compare_in_isolation(bench, match, theirs[match.name], label)
-        compared += [] if row is None else [row | {"name": match.name, "kind": "isolated"}]
+        row = compare_alone(match, theirs[match.name], label)
+        compared += [] if row is None else [row | {"name": match.name, "kind": "alone"}]
         before = match.name
-    compared.append(
-        {
-            "name": before,
-            "kind": "after",
-            "passed": False,  # reached only where the outputs have failed and every layer has passed
-            "max_abs_difference": None,
-            "tolerance": None,
-            "text": f"what comes after {before}: every layer up to it is right",
-        }
-    )
-    bench.keras.reset()
-    return compared
+    wrong = next((row for row in compared if not row["passed"]), None)
+    if wrong is None:
+        return Layers(rows=compared, first=before, text=f"what comes after {before}: every layer up to it is right")
+    return Layers(rows=compared, first=wrong["name"], text=wrong["text"])
 
 
-def record_torch(run: TorchRun, bench: Any, rows: np.ndarray) -> dict[str, Call]:
+def record_torch(run: TorchRun, matches: Sequence[LayerMatch], rows: np.ndarray) -> dict[str, Heard]:
     """Returns module name -> its first call in a training-mode forward pass, in the order of the calls."""
-    run.module.train(run.training)
-    modules = dict(run.module.named_modules())
-    calls: dict[str, Call] = {}
-    hooks = [
-        modules["" if match.name == "module" else match.name].register_forward_hook(hear(calls, match.name))
-        for match in bench.matching.layers
-        if match.name in modules or match.name == "module"
-    ]
+    run.set_training()
+    calls: dict[str, Heard] = {}
+    modules = {match.name: run.module.get_submodule("" if match.name == ROOT else match.name) for match in matches}
+    hooks = [module.register_forward_hook(hear(calls, name)) for name, module in modules.items()]
     try:
         with torch.no_grad(), run.rounded(), run.patched():
             run.forward(rows)
@@ -87,22 +79,24 @@ def record_torch(run: TorchRun, bench: Any, rows: np.ndarray) -> dict[str, Call]
     return calls
 
 
-def record_keras(bench: Any, rows: np.ndarray) -> dict[str, Call]:
-    """Returns the name of the matched module -> its Keras layer's first call in a training-mode forward pass."""
-    model = bench.pair.keras_model
-    calls: dict[str, Call] = {}
-    hooks = [match.layer.register_forward_hook(hear(calls, match.name)) for match in bench.matching.layers]
+def record_keras(run: KerasRun, layers: Mapping[str, Any], rows: np.ndarray) -> dict[str, Heard]:
+    """Returns name -> that Keras layer's first call in a training-mode forward pass, in the order of the calls."""
+    host = run.host
+    host.activate(run)
+    before = host.save()
+    calls: dict[str, Heard] = {}
+    hooks = [layer.register_forward_hook(hear(calls, name)) for name, layer in layers.items()]
     try:
         with torch.no_grad():
-            model(bench.keras.examples.take(rows)[0], training=True)
+            call(host.model, host.examples.take(rows)[0], True)
     finally:
         for hook in hooks:
             hook.remove()
-        bench.keras.reset()
+        host.restore(before)
     return calls
 
 
-def hear(calls: dict[str, Call], name: str) -> Callable[..., None]:
+def hear(calls: dict[str, Heard], name: str) -> Callable[..., None]:
     """Returns a forward hook that notes the first call."""
 
     def hook(module: Any, args: tuple[Any, ...], output: Any) -> None:
@@ -112,129 +106,74 @@ def hear(calls: dict[str, Call], name: str) -> Callable[..., None]:
     return hook
 
 
-def compare_in_isolation(bench: Any, match: Any, call: Call, label: str) -> dict[str, Any] | None:
-    """Compares what the two layers make of the reference's activations; `None` for a layer that stands for several."""
-    args, output = call
-    module, layer = match.module, match.layer
-    if isinstance(module, nn.RNNBase) and (module.num_layers > 1 or module.bidirectional):
+def first_array(args: tuple[Any, ...]) -> np.ndarray | None:
+    """Returns the first argument of a call as an array, if it is a tensor or an array."""
+    if not args:
         return None
-    draws = []
-    for rounded, given in round_otherwise(module, args, bench.seed):
-        with torch.no_grad(), contextlib.suppress(RuntimeError):  # a module that cannot run in float64
-            draws.append(main_output(module, layer, rounded.train()(*given)))
-    activation = getattr(layer, "activation", None)
-    plain = isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and activation is not None
+    if isinstance(args[0], torch.Tensor):
+        return to_numpy(args[0])
+    return args[0] if isinstance(args[0], np.ndarray) else None
+
+
+def received_by(match: LayerMatch, heard: Heard | None) -> np.ndarray | None:
+    """Returns what a PyTorch layer received, in the layout of the Keras layer; `None` for what is no tensor."""
+    value = None if heard is None else first_array(heard[0])
+    return value if value is None or match.kind is None else match.kind.received(match.placed, value)
+
+
+def compare_alone(match: LayerMatch, heard: Heard, label: str) -> dict[str, Any] | None:
+    """Compares what the two layers make of the reference's activations; `None` where they cannot be called alone."""
+    args, output = heard
+    kind, module, placed = match.kind, match.module, match.placed
+    tensors = all(isinstance(value, torch.Tensor) for value in args)
+    if kind is None or kind.call is None or not tensors or not kind.alone(match.layer, module):
+        return None
+
+    def turn(given: Any) -> torch.Tensor:
+        array = kind.received(placed, to_numpy(given))
+        return torch.as_tensor(np.ascontiguousarray(array)).to(given.device)
+
     try:
-        if plain:
-            layer.activation = keras.activations.linear
+        made = [kind.main_output(placed, output)]
+        for rounded, given in rounded_otherwise(module, args):
+            with torch.no_grad(), contextlib.suppress(RuntimeError):  # a module that cannot run in float64
+                made.append(kind.main_output(placed, rounded(*given)))
         with torch.no_grad():
-            ours = call_keras_layer(match, args)
-    except Exception as error:  # a layer with a call of its own
-        text = f"{label} could not be called in isolation: {error}".splitlines()[0]
+            ours = kind.call(placed, args, turn)
+    except Exception as error:  # whatever a layer of somebody's own raises when it is called out of its place
+        text = f"{label} could not be called alone: {error}".splitlines()[0]
         return {"passed": True, "max_abs_difference": None, "tolerance": None, "text": text}
-    finally:
-        if plain:
-            layer.activation = activation
-    expected = [output_to_port(match, value) for value in (main_output(module, layer, output), *draws)]
-    return compare_activations(label, to_array(ours), expected, f"{label} in isolation, on the reference's activations")
+    expected = [kind.returned(placed, to_numpy(value)) for value in made]
+    mine = first_array((ours[0] if isinstance(ours, tuple | list) else ours,))
+    return (
+        None if mine is None else compare_activations(mine, expected, f"{label} alone, on the reference's activations")
+    )
 
 
-def round_otherwise(module: nn.Module, args: Sequence[Any], seed: int) -> Iterator[tuple[nn.Module, list[Any]]]:
+def rounded_otherwise(module: nn.Module, args: Sequence[torch.Tensor]) -> Iterator[tuple[nn.Module, list[Any]]]:
     """Yields copies of a layer, with what it is given: every number moved by one ULP, and all in float64."""
-    given = [a for a in args if isinstance(a, torch.Tensor)]
-    nudge = Nudge(seed, max(a.numel() for a in given), given[0].device)
+    nudge = Nudge(0, max(given.numel() for given in args), args[0].device)
     moved = copy.deepcopy(module)
     with torch.no_grad():
         for weight in moved.parameters():
             if weight.is_floating_point():
                 weight.copy_(nudge(weight))
-    yield moved, [nudge_input(a, nudge) for a in args]
-    yield copy.deepcopy(module).double(), to_double(args)
+    yield moved, [nudge(given) if given.is_floating_point() else given for given in args]
+    yield copy.deepcopy(module).double(), [given.double() if given.is_floating_point() else given for given in args]
 
 
-def call_keras_layer(match: Any, args: tuple[Any, ...]) -> Any:
-    """Calls the port's layer on what the reference's received."""
-    if isinstance(match.module, nn.MultiheadAttention):
-        query, key, value = args[:3]
-        return match.layer(query, value, key=key)
-    given = torch.as_tensor(np.ascontiguousarray(to_port(match, args[0]))).to(args[0].device)
-    try:
-        return match.layer(given, training=True)
-    except TypeError:
-        return match.layer(given)
-
-
-def to_port(match: Any, tensor: Any) -> np.ndarray:
-    """Returns what a PyTorch layer receives in the layout that the Keras layer takes."""
-    value = to_array(tensor)
-    if match.order is not None and match.order.inputs is not None and value.ndim == 2:
-        return value[:, match.order.inputs]  # features in the order in which Keras flattens
-    if isinstance(match.module, nn.RNNBase) and not match.module.batch_first and value.ndim == 3:
-        return np.swapaxes(value, 0, 1)
-    return channels_to_port(match, value)
-
-
-def output_to_port(match: Any, value: np.ndarray) -> np.ndarray:
-    """Returns what a PyTorch layer returns in the layout of the Keras layer."""
-    if match.order is not None and match.order.outputs is not None and value.ndim == 2:
-        return value[:, match.order.outputs]
-    return channels_to_port(match, value)
-
-
-def channels_to_port(match: Any, value: np.ndarray) -> np.ndarray:
-    """Returns a feature map with its channels where the Keras layer has them."""
-    if isinstance(match.module, CHANNELS_FIRST) and value.ndim > 2 and channels_are_last(match.layer):
-        return np.moveaxis(value, 1, -1)
-    return value
-
-
-def channels_are_last(layer: Any) -> bool:
-    """Whether a Keras layer takes its channels at the end."""
-    axis = getattr(layer, "axis", -1)
-    axis = axis[0] if isinstance(axis, list | tuple) else axis
-    return getattr(layer, "data_format", "channels_last") == "channels_last" and axis != 1
-
-
-def main_output(module: nn.Module, layer: Any, output: Any) -> np.ndarray:
-    """Returns the output that the Keras layer returns, too: of a recurrent layer all steps, or the last."""
-    first = to_array(flatten(output)[0])
-    if isinstance(module, nn.RNNBase):
-        first = first if module.batch_first else np.swapaxes(first, 0, 1)
-        return first if getattr(layer, "return_sequences", True) else first[:, -1]
-    return first
-
-
-def nudge_input(value: Any, nudge: Nudge) -> Any:
-    """Returns a floating-point tensor with every entry moved by one ULP."""
-    return nudge(value) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-
-
-def to_double(args: Sequence[Any]) -> list[Any]:
-    """Returns floating-point tensors in float64."""
-    return [a.double() if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args]
-
-
-def to_array(value: Any) -> np.ndarray:
-    """Returns the first leaf of a structure as an array on the CPU."""
-    leaf = flatten(value)[0]
-    return to_numpy(leaf) if isinstance(leaf, torch.Tensor) else np.asarray(leaf)
-
-
-def compare_activations(
-    label: str, ours: np.ndarray, theirs: Sequence[np.ndarray], subject: str
-) -> dict[str, Any] | None:
+def compare_activations(ours: np.ndarray, theirs: Sequence[np.ndarray | None], subject: str) -> dict[str, Any] | None:
     """Compares activations with the reference's, allowing a multiple of its own rounding; `None` for other shapes."""
     expected = theirs[0]
-    if ours.shape != expected.shape:
+    if expected is None or ours.shape != expected.shape:
         return None
-    row: Mapping[str, Any] = {"name": label}
     wide = expected.astype(np.float64)
     floor = float(np.abs(wide).max(initial=0.0)) * float(np.finfo(np.float32).eps)
-    noise = max([floor, *(float(np.abs(wide - draw).max(initial=0.0)) for draw in theirs[1:])])
-    tolerance = TOLERANCES["forward"].factor * noise
+    drawn = [draw for draw in theirs[1:] if draw is not None and draw.shape == wide.shape]
+    noise = max([floor, *(float(np.abs(wide - draw).max(initial=0.0)) for draw in drawn)])
+    tolerance = ROUNDING.factor * noise
     difference = float(np.abs(wide - ours).max(initial=0.0))
     return {
-        **row,
         "passed": bool(difference <= tolerance),
         "max_abs_difference": difference,
         "tolerance": tolerance,

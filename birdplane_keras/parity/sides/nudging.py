@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
-BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_map
 
 
 def nudge_number(value: float, up: bool) -> float:
@@ -18,7 +16,7 @@ def nudge_number(value: float, up: bool) -> float:
 class Nudge:
     """Moves every entry of a tensor by one ULP, away from zero or towards it at random; zero stays zero.
 
-    The directions are drawn once; each use starts somewhere else in them, which costs nothing.
+    The directions are drawn once, for a block of entries; each use starts somewhere else in them, which costs nothing.
 
     Args:
         seed: Of the directions.
@@ -27,10 +25,11 @@ class Nudge:
     """
 
     SHIFTS = 8192
+    BLOCK = 1 << 16
 
     def __init__(self, seed: int, size: int, device: torch.device | str = "cpu") -> None:
         self.random = torch.Generator().manual_seed(seed)
-        drawn = torch.empty(size + self.SHIFTS, dtype=torch.int8).random_(0, 2, generator=self.random)
+        drawn = torch.empty(min(size, self.BLOCK) + self.SHIFTS).random_(0, 2, generator=self.random)
         self.directions = drawn.mul_(2).sub_(1).to(device)
 
     def up(self) -> bool:
@@ -39,15 +38,31 @@ class Nudge:
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         """Returns the moved copy."""
-        start = int(torch.randint(self.SHIFTS, (), generator=self.random))
-        count = tensor.numel()
-        if count + start > len(self.directions):
-            repeats = -(-(count + start) // len(self.directions))
-            self.directions = self.directions.repeat(repeats)
-        step = self.directions[start : start + count].view(tensor.shape)
-        # The next number away from zero has the next bit pattern, whatever the sign.
-        bits = tensor.detach().view(BITS[tensor.element_size()]) + step
-        return bits.view(tensor.dtype).masked_fill_(tensor == 0, 0)
+        moved = tensor.detach().clone()
+        self.move(moved)
+        return moved
+
+    def move(self, tensor: torch.Tensor) -> None:
+        """Moves a tensor in place."""
+        entries = in_memory_order(tensor)
+        if entries is None:
+            tensor.copy_(self(tensor))
+            return
+        block = len(self.directions) - self.SHIFTS
+        starts = torch.randint(self.SHIFTS, (-(-len(entries) // block),), generator=self.random).tolist()
+        directions = self.directions.to(entries.dtype)
+        # A number times eps is 1 to 2 of its ULPs, so 5/8 of that, added, is rounded to one; below a power of two, too.
+        share = 0.625 * torch.finfo(entries.dtype).eps
+        for index, start in enumerate(starts):
+            part = entries[index * block : (index + 1) * block]
+            part.addcmul_(part, directions[start : start + len(part)], value=share)
+
+
+def in_memory_order(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Returns all entries as a vector that shares their memory, in its order; `None` where there are gaps in it."""
+    if not tensor.is_contiguous():
+        tensor = tensor.permute(sorted(range(tensor.ndim), key=tensor.stride, reverse=True))
+    return tensor.view(-1) if tensor.is_contiguous() else None
 
 
 class RoundOtherwise(TorchDispatchMode):
@@ -96,3 +111,13 @@ def lay_out_otherwise(tensor: torch.Tensor) -> torch.Tensor:
     order = (1, 0) if tensor.ndim == 2 else (0, *range(2, tensor.ndim), 1)
     back = [order.index(axis) for axis in range(tensor.ndim)]
     return tensor.permute(order).contiguous().permute(back)
+
+
+def move_near(module: torch.nn.Module, seed: int) -> None:
+    """Multiplies every weight by a random number within a thousandth of 1: a state near by, with other kinks."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.is_floating_point():
+                factors = 1 + 1e-3 * (2 * torch.rand(weight.shape, generator=random) - 1)
+                weight.mul_(factors.to(weight))

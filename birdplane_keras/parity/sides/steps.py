@@ -6,74 +6,135 @@ from typing import Any
 import numpy as np
 import torch
 
-from birdplane_keras.parity.core.records import Reading, Tensors
-from birdplane_keras.parity.pair import named_leaves
+from birdplane_keras.parity.core.records import Reading, Role, States, Tensors
+from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.arrays import to_numpy
-from birdplane_keras.parity.sides.keras_run import KerasRun
+from birdplane_keras.parity.sides.examples import take, validation_inputs
+from birdplane_keras.parity.sides.keras_run import KerasRun, flat
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
+EVALUATED = 256  # validation examples, at most, whose outputs `evaluation` compares
+GLIMPSED = 16  # of these that a hypothesis predicts
 
-def read_reference(run: TorchRun, plan: Sequence[np.ndarray]) -> Iterator[Reading]:
-    """Makes the steps of a plan (row numbers of each batch) and yields what they compute, as soon as it is there."""
+
+def evaluated_inputs(pair: Pair, examples: int) -> tuple[Any, Any]:
+    """Returns the first of the validation inputs, in the reference's layout and in the port's."""
+    theirs, ours = validation_inputs(pair)
+    return take(theirs, slice(examples)), take(ours, slice(examples))
+
+
+def read_reference(run: TorchRun, plan: Sequence[np.ndarray], examples: int = EVALUATED) -> Iterator[Reading]:
+    """Makes the steps of a plan and yields what they compute, as soon as it is there.
+
+    Args:
+        run: At its start.
+        plan: The numbers of each batch's examples.
+        examples: How many validation examples are predicted.
+    """
     first: dict[str, dict[str, np.ndarray]] = {}
+    inputs = evaluated_inputs(run.pair, examples)[0]
 
     def on_gradients(outputs: Any) -> None:
         first["forward"] = run.to_port(outputs)
-        first["gradients"] = run.gradients()
+        first["gradients"] = whole_gradients(run)
 
-    yield from label("evaluation", run.predict(), "{} at the start")
+    yield from label("evaluation", run.predict(inputs), Role.OUTPUT, "{} at the start")
     for step, rows in enumerate(plan):
-        loss = to_numpy(run.step(rows, None if step else on_gradients))
+        loss = run.step(rows, None if step else on_gradients)
         if step:
-            yield "optimizer_state", f"loss of step {step}", loss
+            yield Reading("optimizer_state", f"loss of step {step}", loss, Role.LOSS)
             continue
-        yield from label("forward", first.pop("forward"))
-        yield "loss", "loss", loss
-        yield from label("gradients", first.pop("gradients"))
+        yield from label("forward", first.pop("forward"), Role.OUTPUT)
+        yield Reading("loss", "loss", loss, Role.LOSS)
+        yield from label("gradients", first.pop("gradients"), Role.GRADIENT)
         for name in run.names(trainable=True):
-            yield "first_update", name, run.read(name)
-        yield from label("evaluation", run.weights(trainable=False), "{} after 1 step")
+            yield Reading("first_update", name, run.read(name), Role.WEIGHT)
+        yield from label("evaluation", run.weights(trainable=False), Role.STATISTIC, "{} after 1 step")
     for name in run.names(trainable=True):
-        yield "optimizer_state", name, run.read(name)
-    yield from label("optimizer_state", run.optimizer_state())
-    yield from label("evaluation", run.weights(trainable=False))
-    yield from label("evaluation", run.predict(), f"{{}} after {len(plan)} steps")
+        yield Reading("optimizer_state", name, run.read(name), Role.WEIGHT)
+    yield from label_states(run.optimizer_state())
+    yield from label("evaluation", run.weights(trainable=False), Role.STATISTIC)
+    yield from label("evaluation", run.predict(inputs), Role.OUTPUT, f"{{}} after {len(plan)} steps")
+
+
+def whole_gradients(run: TorchRun) -> dict[str, np.ndarray]:
+    """Returns the gradients of a batch's whole loss, of which a run that adds up several takes a share."""
+    return {name: value * np.float32(run.accumulation_steps) for name, value in run.gradients().items()}
+
+
+def read_rung(run: TorchRun, rows: np.ndarray, rung: str) -> Iterator[Reading]:
+    """Yields what one of the rungs `forward` to `first_update` looks at, and no more of a step than that takes."""
+    if rung in ("forward", "loss"):
+        run.set_training()
+        inputs, targets = run.examples.take(rows)
+        with torch.no_grad():
+            with run.patched():
+                outputs = run.call(inputs)
+            if rung == "forward":
+                yield from label("forward", run.to_port(outputs), Role.OUTPUT)
+            else:
+                yield Reading("loss", "loss", to_numpy(run.compute_loss(outputs, targets)), Role.LOSS)
+        return
+    gradients: dict[str, np.ndarray] = {}
+    run.step(rows, lambda outputs: gradients.update(whole_gradients(run)))
+    if rung == "gradients":
+        yield from label("gradients", gradients, Role.GRADIENT)
+    else:
+        yield from label("first_update", run.weights(trainable=True), Role.WEIGHT)
 
 
 def read_port(run: KerasRun, plan: Sequence[np.ndarray], *, reorder: int | None = None) -> Iterator[Reading]:
-    """Makes the steps of a plan (row numbers of each batch) from the start, and yields what they compute.
+    """Makes the steps of a plan and yields what they compute.
 
     With `reorder`, a seed, each batch has its examples in another order, and so its sums are made in another order.
     """
-    run.reset()
     random = np.random.default_rng(reorder)
     orders = [np.arange(len(rows)) if reorder is None else random.permutation(len(rows)) for rows in plan]
     plan = [rows[order] for rows, order in zip(plan, orders, strict=True)]
-    yield from label("evaluation", run.predict(), "{} at the start")
+    inputs = evaluated_inputs(run.host.pair, EVALUATED)[1]
+    yield from label("evaluation", run.predict(inputs), Role.OUTPUT, "{} at the start")
+    unheard: dict[str, np.ndarray] | None = run.outputs_in_training(plan[0]) if run.host.plugin is not None else None
     for step, rows in enumerate(plan):
-        predicted = run.outputs(rows) if step == 0 and run.replayed else None
-        loss = as_array(run.step(rows))
+        start = run.host.save() if step == 0 and unheard is None else None
+        loss = run.step(rows)
         if step:
-            yield "optimizer_state", f"loss of step {step}", loss
+            yield Reading("optimizer_state", f"loss of step {step}", loss, Role.LOSS)
             continue
-        outputs = predicted if run._heard is None else run._heard[0]
+        if unheard is not None:
+            outputs = unheard
+        elif run.host.heard.outputs is not None:
+            outputs = flat(run.host.heard.outputs)
+        else:  # a step of the port's own, whose outputs nobody could hear
+            outputs = outputs_before(run, start, rows)
         back = np.argsort(orders[0])
-        arrays = {n: as_array(v) for n, v in named_leaves(outputs, "outputs").items()}
-        yield from label("forward", {n: a[back] if len(a) == len(back) else a for n, a in arrays.items()})
-        yield "loss", "loss", loss
-        yield from label("gradients", run.gradients())
-        yield from label("first_update", run.weights(trainable=True))
-        yield from label("evaluation", run.weights(trainable=False), "{} after 1 step")
-    yield from label("optimizer_state", run.weights(trainable=True) | run.optimizer_state())
-    yield from label("evaluation", run.weights(trainable=False))
-    yield from label("evaluation", run.predict(), f"{{}} after {len(plan)} steps")
+        sorted_back = {n: a[back] if len(a) == len(back) else a for n, a in outputs.items()}
+        yield from label("forward", sorted_back, Role.OUTPUT)
+        yield Reading("loss", "loss", loss, Role.LOSS)
+        yield from label("gradients", run.gradients(), Role.GRADIENT)
+        yield from label("first_update", run.weights(trainable=True), Role.WEIGHT)
+        yield from label("evaluation", run.weights(trainable=False), Role.STATISTIC, "{} after 1 step")
+    yield from label("optimizer_state", run.weights(trainable=True), Role.WEIGHT)
+    yield from label_states(run.optimizer_state())
+    yield from label("evaluation", run.weights(trainable=False), Role.STATISTIC)
+    yield from label("evaluation", run.predict(inputs), Role.OUTPUT, f"{{}} after {len(plan)} steps")
 
 
-def as_array(value: Any) -> np.ndarray:
-    """Returns a tensor, or what is an array already, as an array on the CPU."""
-    return to_numpy(value) if isinstance(value, torch.Tensor) else np.asarray(value)
+def outputs_before(run: KerasRun, start: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the outputs in training mode that the port had before the step that it has just made."""
+    after, gradients = run.host.save(), dict(run.host.heard.gradients)
+    run.host.restore(start)
+    try:
+        return run.outputs_in_training(rows)
+    finally:
+        run.host.restore(after)
+        run.host.heard.gradients = gradients
 
 
-def label(rung: str, tensors: Tensors, name: str = "{}") -> Iterator[Reading]:
+def label(rung: str, tensors: Tensors, role: Role, name: str = "{}") -> Iterator[Reading]:
     """Yields tensors as readings of a rung."""
-    yield from ((rung, name.format(key), value) for key, value in tensors.items())
+    yield from (Reading(rung, name.format(key), value, role) for key, value in tensors.items())
+
+
+def label_states(states: States) -> Iterator[Reading]:
+    """Yields what an optimizer keeps as readings of `optimizer_state`."""
+    yield from (Reading("optimizer_state", f"{n}: {s}", v, Role.STATE) for (n, s), v in states.items())

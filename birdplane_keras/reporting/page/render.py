@@ -14,10 +14,11 @@ from scipy.special import softmax
 
 from birdplane_keras.labels import CLASS_NAMES
 from birdplane_keras.parity.core.disk import plain, write_atomically
+from birdplane_keras.parity.core.renderings import explain
 from birdplane_keras.reporting.page.charts import Chart, Line, number
 from birdplane_keras.reporting.page.details import NO_DETAILS, Details
 from birdplane_keras.reporting.page.pictures import mosaic, picture_uri
-from birdplane_keras.reporting.terminal import SENTENCES, SIDES
+from birdplane_keras.reporting.terminal import OUTCOMES, SENTENCES, SIDES
 from birdplane_keras.reporting.terminal import number as short_number
 
 ASSETS = Path(__file__).parent / "assets"
@@ -25,12 +26,19 @@ PAGE_FILE = "report.html"
 MOST_PICTURES = 120  # of each kind: those that were most certain; the page says how many there are
 
 
-def save_page(path: Path, report: Mapping[str, Any], details: Details = NO_DETAILS) -> None:
+def save_page(
+    path: Path,
+    report: Mapping[str, Any],
+    details: Details = NO_DETAILS,
+    trajectory: Mapping[str, Any] | None = None,
+) -> None:
     """Writes the page, at once or not at all."""
-    write_atomically(path, render_page(report, details).encode())
+    write_atomically(path, render_page(report, details, trajectory).encode())
 
 
-def render_page(report: Mapping[str, Any], details: Details = NO_DETAILS) -> str:
+def render_page(
+    report: Mapping[str, Any], details: Details = NO_DETAILS, trajectory: Mapping[str, Any] | None = None
+) -> str:
     """Returns the page: what was found, everything that it rests on, and the certificate itself.
 
     Nothing is fetched to show it: styles, script, pictures and certificate are in it.
@@ -39,6 +47,7 @@ def render_page(report: Mapping[str, Any], details: Details = NO_DETAILS) -> str
         report: The content of `report.json`, of a comparison or of a run of the Keras side alone, or of the certificate
             of any pair.
         details: What is in the pictures.
+        trajectory: How the runs went, of `series.json`; `None` where nothing was trained, or one side alone.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -46,7 +55,7 @@ def render_page(report: Mapping[str, Any], details: Details = NO_DETAILS) -> str
     environment.filters["number"] = number
     sides = {side: name for side, name in SIDES.items() if report.get(side) is not None}
     trained = bool(sides) and all(report[side]["history"] for side in sides)
-    charts = draw_charts(report, sides)
+    charts = draw_charts(report, sides, trajectory)
     certificate = json.dumps(plain(report), indent=2, allow_nan=False)
     return environment.get_template("page.html.jinja").render(
         report=report,
@@ -95,31 +104,30 @@ def describe_checks(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]
     """Returns each rung in words; a reason that was given before is not said again."""
     described: list[dict[str, str]] = []
     given: dict[str, str] = {}
+    repeated = {state: "" if state == "not reached" else "as for {}" for state in OUTCOMES}
     for check in checks:
-        reached = not check["reason"].startswith("not reached")
-        outcome = "passed" if check["passed"] else "broken"
-        reason, bits = check["reason"], check["bits_differing"]
+        state, reason, bits = check["state"], explain(check), check["bits_differing"]
         described.append(
             {
                 "name": check["name"],
-                "outcome": outcome if reached else "not reached",
+                "outcome": "broken" if state == "failed" else state,
                 "difference": short_number(check["max_abs_difference"], check["unit"]),
                 "tolerance": short_number(check["tolerance"], check["unit"]),
                 "bits": "" if bits is None else f"{bits:,}",
-                "reason": reason if reason not in given else f"as for {given[reason]}" if reached else "",
+                "reason": repeated[state].format(given[reason]) if reason in given else reason,
             }
         )
         given.setdefault(reason, check["name"])
     return described
 
 
-def draw_charts(report: Mapping[str, Any], sides: Mapping[str, str]) -> list[Chart]:
-    """Returns the charts that the report has the numbers for."""
-    if report["kind"] == "pair":
-        trajectory = report["trajectory"]
-        return [draw_step_losses(trajectory["losses"]), *draw_apart(trajectory)] if trajectory else []
-    if not all(report[side]["history"] for side in sides):
-        return []
+def draw_charts(
+    report: Mapping[str, Any], sides: Mapping[str, str], trajectory: Mapping[str, Any] | None
+) -> list[Chart]:
+    """Returns the charts that there are numbers for: by epoch where the runs ended, else by step."""
+    apart = [] if trajectory is None else draw_apart(trajectory)
+    if not sides or not all(report[side]["history"] for side in sides):
+        return [] if trajectory is None else [draw_step_losses(trajectory["losses"]), *apart]
     epochs = list(range(1, report["epochs"] + 1))
     alone = " alone" if len(sides) == 1 else ""
     curves = [
@@ -140,28 +148,25 @@ def draw_charts(report: Mapping[str, Any], sides: Mapping[str, str]) -> list[Cha
         )
         for measure, title in (("loss", "Loss"), ("accuracy", "Accuracy"))
     ]
-    return [*curves, *draw_apart(report)]
+    return [*curves, *apart]
 
 
 def draw_step_losses(losses: Mapping[str, Sequence[float]]) -> Chart:
-    """Returns the loss of every step of a pair."""
+    """Returns the losses of the steps, of a long run the means of a few each."""
     lines = [Line(name=name, kind=side, values=losses[side]) for side, name in SIDES.items()]
-    return Chart(id="loss", title="Loss", x_label="step", x=list(range(1, len(lines[0].values) + 1)), lines=lines)
+    return Chart(id="loss", title="Loss", x_label="step", x=list(losses["steps"]), lines=lines)
 
 
-def draw_apart(report: Mapping[str, Any]) -> list[Chart]:
+def draw_apart(trajectory: Mapping[str, Any]) -> list[Chart]:
     """Returns how far the sides' weights and their losses are apart, against the step, with the noise envelope."""
-    weights, losses = report.get("weight_distances"), report.get("loss_distances")
-    charts = []
-    if weights and weights["steps"]:
-        sampled = weights["sampled"]
-        note = f"{describe_sample(sampled)} {describe_envelope(weights)}"
-        charts.append(draw_distances("distance", "Largest distance between the weights", sampled, note))
-    if losses:
-        every = losses["steps_per_point"]
-        note = "" if every == 1 else f"The largest of each {every:,} steps."
-        charts.append(draw_distances("loss-distance", "Distance between the losses of a step", losses, note))
-    return charts
+    weights, losses = trajectory["weight_distances"], trajectory["loss_distances"]
+    note = f"{describe_sample(weights['sampled'])} {describe_envelope(weights)}"
+    every = losses["steps_per_point"]
+    largest = "" if every == 1 else f"The largest of each {every:,} steps."
+    return [
+        draw_distances("distance", "Largest distance between the weights", weights["sampled"], note),
+        draw_distances("loss-distance", "Distance between the losses of a step", losses, largest),
+    ]
 
 
 def draw_distances(key: str, title: str, distances: Mapping[str, Any], note: str) -> Chart:

@@ -1,0 +1,89 @@
+"""Tries advice on the port before it is given: a fix is told as tried only if the rung then passes, or gets further."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.hypothesis import Advice
+from birdplane_keras.parity.core.check import Check, State
+from birdplane_keras.parity.core.finding import Finding, Fix
+from birdplane_keras.parity.core.first_steps import compare_within
+from birdplane_keras.parity.core.records import STEP_RUNGS, Layers, Probe
+from birdplane_keras.parity.sides.steps import read_port
+
+NOTHING = Fix(text="look at this place on both sides")
+MOST_TRIED = 24  # changes of the port that are made at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advised:
+    """A cause with advice that was not tried yet."""
+
+    cause: str
+    rung: str
+    text: str
+    evidence: str
+    advice: Sequence[Advice]
+
+    def finding(self, *, helps: bool | None) -> Finding:
+        """Returns the finding: whether the changes that could be made helped, `None` where none was made."""
+        fixes = [
+            Fix(text=advice.text, tried=advice.mend is not None and helps is True)
+            for advice in self.advice
+            if advice.mend is None or helps is not False
+        ]
+        unique = list({fix.text: fix for fix in fixes}.values())
+        return Finding(
+            cause=self.cause, rung=self.rung, text=self.text, evidence=self.evidence, fixes=tuple(unique) or (NOTHING,)
+        )
+
+
+def try_advice(case: Case, advised: Iterable[Advised], helps: Callable[[], bool]) -> list[Finding]:
+    """Makes all changes that can be made in the port at once, and sees whether they help.
+
+    All at once, since mistakes that only explain a difference together only pass together.
+
+    Args:
+        case: Has the port.
+        advised: What to change.
+        helps: Whether the port, as it then is, passes the rung that broke, or breaks later.
+    """
+    told = list(advised)
+    mends = [advice.mend for one in told for advice in one.advice if advice.mend is not None]
+    if not mends or case.bench.host.plugin is not None or len(mends) > MOST_TRIED:
+        return [one.finding(helps=None) for one in told]
+    try:
+        with case.bench.host.mended(mends):
+            helped = helps()
+    except Exception:  # whatever a port with a part exchanged raises
+        return [one.finding(helps=None) for one in told]
+    return [one.finding(helps=helped) for one in told]
+
+
+def gets_further(case: Case) -> bool:
+    """Whether the port, as it is now, passes the rung that broke, or breaks at a later layer of the forward pass."""
+    port = Probe.of(read_port(case.bench.port(), case.plan))
+    for rung in STEP_RUNGS[: STEP_RUNGS.index(case.rung) + 1]:
+        check = compare_again(case, rung, port)
+        if check.state is State.FAILED:
+            return rung == case.rung == "forward" and breaks_later(case)
+    return True
+
+
+def compare_again(case: Case, rung: str, port: Probe) -> Check:
+    """Compares a rung of the first steps of a changed port."""
+    ours, theirs = port.beside(case.reference, rung), case.reference.beside(port, rung)
+    noise = case.climb.noise[rung]
+    return compare_within(rung, ours, theirs, {name: noise[name] for name in theirs})
+
+
+def breaks_later(case: Case) -> bool:
+    """Whether the first layer that differs comes after the one that differed before."""
+    before = first_wrong(case.climb.layers)
+    now = first_wrong(case.bench.layers(case.plan[0]))
+    return before is not None and (now is None or now > before)
+
+
+def first_wrong(layers: Layers) -> int | None:
+    """Returns the place of the first layer that differs, `None` where none does."""
+    return next((index for index, row in enumerate(layers.rows) if not row["passed"]), None)

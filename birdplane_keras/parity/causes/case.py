@@ -1,0 +1,72 @@
+"""A rung that failed, with everything that was measured on the way: what causes are read from."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from birdplane_keras.parity.causes.budget import Budget
+from birdplane_keras.parity.core.check import Check
+from birdplane_keras.parity.core.climb import Climb
+from birdplane_keras.parity.core.first_steps import PROBE_STEPS
+from birdplane_keras.parity.core.records import Probe
+from birdplane_keras.parity.pair import Pair
+from birdplane_keras.parity.private_keras import layers_of
+from birdplane_keras.parity.sides.bench import PairBench
+from birdplane_keras.parity.sides.layers import record_keras
+
+
+@dataclass(kw_only=True)
+class Case:
+    """What is to be explained.
+
+    Args:
+        bench: Both sides.
+        failed: The check of the rung that broke.
+        climb: What was measured up to it.
+        budget: The time that may be spent.
+        untried: What the search for the cause did not come to, in words.
+    """
+
+    bench: PairBench
+    failed: Check
+    climb: Climb
+    budget: Budget
+    untried: list[str] = field(default_factory=list)
+
+    @property
+    def rung(self) -> str:
+        """The rung that broke."""
+        return self.failed.name
+
+    @property
+    def pair(self) -> Pair:
+        """The pair, with batches stated."""
+        return self.bench.pair
+
+    @property
+    def port(self) -> Probe:
+        """The port's first steps."""
+        return self.climb.first_steps()[0]
+
+    @property
+    def reference(self) -> Probe:
+        """The reference's first steps."""
+        return self.climb.first_steps()[1]
+
+    @cached_property
+    def plan(self) -> list[np.ndarray]:
+        """The batches of the first steps."""
+        return self.bench.plan(PROBE_STEPS)
+
+    @cached_property
+    def called_layers(self) -> list[Any]:
+        """The port's layers in the order in which they are first called."""
+        named = {str(i): layer for i, layer in enumerate(layers_of(self.pair.keras_model, include_self=False))}
+        return [named[name] for name in record_keras(self.bench.port(), named, self.plan[0])]
+
+    @cached_property
+    def losses(self) -> tuple[float, float]:
+        """The first loss of the port and of the reference."""
+        return float(self.port.tensors["loss"]["loss"]), float(self.reference.tensors["loss"]["loss"])

@@ -1,0 +1,78 @@
+"""`forward` and above: layers that their order alone has told apart, where another order would fit as well."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.hypothesis import enumerate_names
+from birdplane_keras.parity.core.finding import Finding, Fix
+from birdplane_keras.parity.core.first_steps import compare_within
+from birdplane_keras.parity.core.records import STEP_RUNGS
+from birdplane_keras.parity.matching.ledger import LayerMatch
+from birdplane_keras.parity.matching.match import match_layers
+from birdplane_keras.parity.sides.views import KerasView, TorchView
+
+Mapping = dict[str, str]
+
+
+def read_ambiguity(case: Case) -> Finding | None:
+    """Returns the finding that the matching may be wrong, if it may: the port is not accused then."""
+    groups = case.bench.matching.ambiguous
+    if case.rung not in STEP_RUNGS or not groups:
+        return None
+    mapping = mapping_that_agrees(case)
+    told = [
+        f"{', '.join(m.layer.name for m in group)} in Keras and {', '.join(m.name for m in group)} in PyTorch"
+        for group in groups
+    ]
+    names = [match.layer.name for group in groups for match in group]
+    fixes = [Fix(text=f"Pair(mapping={mapping})", tried=True)] if mapping else []
+    say = f"say by Pair(mapping={{layer: module}}) which layer is which: {'; '.join(told)}"
+    return Finding(
+        cause="ambiguous_matching",
+        rung=case.rung,
+        text="the judge cannot tell which layers belong together, so this may be no fault of the port: parallel layers "
+        f"of one shape were matched in the order of their registration ({enumerate_names(names)})",
+        evidence=f"{'; '.join(told)}; {case.failed.reason}",
+        fixes=tuple(fixes) or (Fix(text=say),),
+    )
+
+
+def mapping_that_agrees(case: Case) -> Mapping | None:
+    """Returns the other order in which the forward pass agrees, if there is one such that the time allows to find."""
+    if case.pair.weights != "transfer" or case.rung != "forward":
+        return None
+    for mapping in other_orders(case.bench.matching.ambiguous):
+        if case.budget.spent:
+            case.untried.append(f"not every other order of these layers was tried within {case.budget.seconds:g} s")
+            return None
+        if agrees(case, mapping):
+            return mapping
+    return None
+
+
+def other_orders(groups: Sequence[Sequence[LayerMatch]]) -> Iterator[Mapping]:
+    """Yields every way to match the layers of each group in another order than they are."""
+    orders = [itertools.permutations([match.name for match in group]) for group in groups]
+    for chosen in itertools.product(*orders):
+        mapping = {
+            match.layer.name: name
+            for group, names in zip(groups, chosen, strict=True)
+            for match, name in zip(group, names, strict=True)
+        }
+        if any(match.name != mapping[match.layer.name] for group in groups for match in group):
+            yield mapping
+
+
+def agrees(case: Case, mapping: Mapping) -> bool:
+    """Whether the port, given the reference's weights by a mapping, computes the reference's outputs."""
+    bench, pair = case.bench, case.pair
+    matching = match_layers(pair.keras_model, pair.torch_module, {**(pair.mapping or {}), **mapping})
+    if matching.problems:
+        return False
+    port = bench.port()
+    bench.host.activate(port)
+    KerasView(matching).set_weights(TorchView(pair.torch_module, matching).weights())
+    ours, theirs = port.outputs_in_training(case.plan[0]), case.reference.tensors["forward"]
+    bench.host.forget()
+    return compare_within("forward", ours, theirs, case.climb.noise["forward"]).passed

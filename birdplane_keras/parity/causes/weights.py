@@ -1,0 +1,220 @@
+"""`initial_weights` and `initialisation`: what was done to weights, and how they are drawn. Read off the numbers."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.reading import near, not_a_number, read_off
+from birdplane_keras.parity.core.check import Check
+from birdplane_keras.parity.core.distributions import compare_distributions
+from birdplane_keras.parity.core.finding import Finding
+from birdplane_keras.parity.core.given import compare_exactly
+from birdplane_keras.parity.core.records import Tensors
+
+TRANSFER = "parity.torch_to_keras(torch_module, keras_model)"
+
+
+def read_weights(case: Case) -> Iterator[Finding]:
+    """Reads what was done to the weights that the port was given."""
+    if case.climb.start is None:
+        return
+    statistics = {match.name for match in case.bench.matching.tensors if not match.trainable[1]}
+    ours, theirs = case.climb.start
+    yield from in_weights(ours, theirs, statistics, tried=transfer_helps(case, theirs))
+
+
+def transfer_helps(case: Case, theirs: Tensors) -> bool:
+    """Whether every bit is the reference's once the judge has carried the weights over."""
+    host = case.bench.host
+    start = host.start
+    try:
+        host.begin_at(theirs)
+        return compare_exactly("initial_weights", case.bench.port().weights(), theirs).passed
+    finally:
+        host.start = start
+        host.forget()
+
+
+def in_weights(keras: Tensors, torch: Tensors, statistics: set[str], *, tried: bool = False) -> Iterator[Finding]:
+    """What was done to each tensor that is not the reference's, when one thing explains it.
+
+    Args:
+        keras: The port's.
+        torch: The reference's.
+        statistics: Names of those that are not trained.
+        tried: Whether the judge's own transfer makes them equal.
+    """
+    wrong = [name for name in torch if name in keras and not np.array_equal(keras[name], torch[name])]
+    explained = False
+    for name in wrong:
+        ours, theirs = keras[name], torch[name]
+        if not np.isfinite(ours).all():
+            yield not_a_number("initial_weights", name, ours)
+            return
+        told = describe_weight(name, ours, theirs, torch, moving=name in statistics)
+        if told is not None:
+            explained = True
+            cause, text, evidence, hint = told
+            fixes = [f"{TRANSFER}; by hand: {hint}"] if hint else [TRANSFER]
+            yield read_off(cause, "initial_weights", text, evidence, fixes, tried=tried)
+    if wrong and not explained and all(not related(keras[name], torch[name]) for name in wrong):
+        yield read_off(
+            "default_initialisation",
+            "initial_weights",
+            f"{len(wrong)} of {len(torch)} tensors, {wrong[0]} the first, have nothing to do with the reference's",
+            "no transposition, permutation or rounding makes one the other; they look like fresh initial values",
+            TRANSFER,
+            tried=tried,
+        )
+
+
+def describe_weight(
+    name: str, ours: np.ndarray, theirs: np.ndarray, torch: Tensors, *, moving: bool
+) -> tuple[str, str, str, str] | None:
+    """Returns cause, text, evidence and what to do by hand for one tensor; `None` where nothing explains it."""
+    other = next((n for n in torch if n != name and near(ours, torch[n], 0) and ours.std()), None)
+    if moving and ours.std() == 0 and ours.flat[0] in (0, 1):
+        return (
+            "moving_statistics",
+            f"{name}, a moving statistic, was not copied: it still is what Keras starts from",
+            f"all {ours.flat[0]:g} in Keras; {theirs.min():.3g} to {theirs.max():.3g} in PyTorch",
+            "copy running_mean and running_var, too: they are in state_dict() and in layer.non_trainable_weights",
+        )
+    if ours.ndim == 2 and ours.shape[0] == ours.shape[1] and near(ours, theirs.T, 0):
+        return (
+            "kernel_transposed",
+            f"{name} is transposed; it is square, so no shape gave it away",
+            "the port's kernel is the reference's, entry for entry, with the axes exchanged",
+            "PyTorch's weight is (out, in), a Dense kernel (in, out): kernel.assign(weight.T)",
+        )
+    if other is not None:
+        hint = "give each layer the weights of its own counterpart, by name"
+        return "layers_swapped", f"{name} holds the values of {other}", "equal in every bit", hint
+    if permuted := find_blocks(ours, theirs):
+        return (
+            "gate_order",
+            f"{name} holds the reference's gates in the order {permuted}",
+            f"block i of the port is block {permuted}[i] of the reference, in every bit",
+            "LSTM: i, f, g, o in both; GRU: PyTorch r, z, n and Keras z, r, h",
+        )
+    if near(ours, theirs.astype(np.float16).astype(np.float32), 0):
+        evidence = "the port's values are the reference's, rounded to float16"
+        return "precision", f"{name} went through float16", evidence, "save and load weights in float32"
+    if ours.ndim == 2 and columns_permuted(ours, theirs):
+        return (
+            "flatten_order",
+            f"{name} has the reference's columns in another order: Keras flattens (H, W, C), PyTorch (C, H, W)",
+            "every column of the port is a column of the reference, in every bit",
+            "weight.reshape(out, C, H, W).transpose(2, 3, 1, 0).reshape(-1, out)",
+        )
+    return None
+
+
+def related(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether two tensors hold the same numbers in some order."""
+    return ours.size == theirs.size and near(np.sort(ours, axis=None), np.sort(theirs, axis=None), 0)
+
+
+def find_blocks(ours: np.ndarray, theirs: np.ndarray) -> list[int] | None:
+    """Returns in which order the reference's 3 or 4 blocks of rows make up the port's tensor."""
+    for count, axis in itertools.product((4, 3), range(ours.ndim)):
+        if ours.shape[axis] % count == 0:
+            blocks, mine = np.split(theirs, count, axis), np.split(ours, count, axis)
+            found = [next((i for i, b in enumerate(blocks) if np.array_equal(b, part)), None) for part in mine]
+            order = [i for i in found if i is not None]
+            if sorted(order) == list(range(count)) != order:
+                return order
+    return None
+
+
+def columns_permuted(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether the columns of one matrix are those of the other in another order."""
+    if ours.shape != theirs.shape:
+        return False
+    mine, yours = ({column.tobytes() for column in np.ascontiguousarray(a.T)} for a in (ours, theirs))
+    return mine == yours
+
+
+def read_distributions(case: Case) -> Iterator[Finding]:
+    """Reads how the two sides draw their weights."""
+    if case.climb.as_built is not None:
+        yield from in_distributions(case.failed, *case.climb.as_built)
+
+
+def in_distributions(check: Check, keras: Tensors, torch: Tensors) -> Iterator[Finding]:
+    """Biases that start at zero or do not, and scales that differ."""
+    rows = [row for row in check.tensors if not row["passed"]]
+    names = [str(row["name"]) for row in rows]
+    biased = [name for name in names if torch[name].std() == 0 and keras[name].std() > 0]
+    if biased and len(biased) == len(rows):
+        yield read_off(
+            "bias_initialised",
+            "initialisation",
+            f"{', '.join(biased)} start at {torch[biased[0]].flat[0]:g} in PyTorch, and not in Keras",
+            str(rows[0]["text"]),
+            'bias_initializer="zeros" (for an LSTM unit_forget_bias=False, too)',
+        )
+        return
+    if rows:
+        told = "; ".join(f"{row['name']}: {row['text']}" for row in rows[:3])
+        more = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
+        advice, tried = how_to_draw(names, torch)
+        yield read_off(
+            "default_initialisation",
+            "initialisation",
+            f"{len(rows)} tensors start from another distribution: Keras' default and PyTorch's are not the same",
+            told + more,
+            f"{advice}; or start from the reference's weights and say initialisation=False",
+            tried=tried,
+        )
+
+
+BETWEEN = 2.4  # the kurtosis of a uniform distribution is 1.8, that of a normal one 3
+DEFAULT = (
+    "draw kernel and bias from PyTorch's default, uniform within ±1/sqrt(fan_in): kernel_initializer and "
+    "bias_initializer keras.initializers.RandomUniform(-b, b) with b = fan_in ** -0.5"
+)
+
+
+def how_to_draw(names: Sequence[str], torch: Tensors) -> tuple[str, bool]:
+    """Returns which initialisers draw as the reference does, and whether their draws pass the rung.
+
+    PyTorch's default where that passes, else what was measured of each tensor.
+    """
+    random = np.random.default_rng(0)
+    theirs = {name: torch[name] for name in names}
+    bounds = {name: default_bound(name, torch) for name in names}
+    default = {n: random.uniform(-b, b, torch[n].shape).astype(np.float32) for n, b in bounds.items() if b is not None}
+    if len(default) == len(names) and compare_distributions(default, theirs).passed:
+        return DEFAULT, True
+    drawn = {name: draw_alike(value, random) for name, value in theirs.items()}
+    told = ", ".join(f"{name} by {initialiser}" for name, (initialiser, _) in drawn.items())
+    passed = compare_distributions({name: values for name, (_, values) in drawn.items()}, theirs).passed
+    return f"draw as the reference does, with keras.initializers: {told}", passed
+
+
+def default_bound(name: str, torch: Tensors) -> float | None:
+    """Returns 1/sqrt(fan_in), within which PyTorch draws a weight and its bias; `None` without such a weight."""
+    weight = torch.get(f"{name.rpartition('.')[0]}.weight".lstrip("."), torch[name])
+    return float(np.prod(weight.shape[1:])) ** -0.5 if weight.ndim > 1 else None
+
+
+def draw_alike(value: np.ndarray, random: np.random.Generator) -> tuple[str, np.ndarray]:
+    """Returns the initialiser that draws as a tensor was drawn, to three digits, and a draw of it."""
+    if not value.std():
+        return f"Constant({value.flat[0]:g})", value
+    root = float(np.sqrt(np.square(value, dtype=np.float64).mean()))
+    if kurtosis(value) > BETWEEN:
+        spread = f"{root:.3g}"
+        return f"RandomNormal(0, {spread})", random.normal(0, float(spread), value.shape).astype(np.float32)
+    bound = f"{3**0.5 * root:.3g}"
+    drawn = random.uniform(-float(bound), float(bound), value.shape).astype(np.float32)
+    return f"RandomUniform(-{bound}, {bound})", drawn
+
+
+def kurtosis(values: np.ndarray) -> float:
+    """Returns the fourth moment over the square of the variance."""
+    deviations = values.astype(np.float64) - values.mean()
+    return float((deviations**4).mean() / (deviations**2).mean() ** 2)

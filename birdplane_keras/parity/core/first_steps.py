@@ -1,0 +1,109 @@
+"""The rungs of the first few training steps, `forward` to `evaluation`: within a multiple of the measured rounding."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from birdplane_keras.parity.core.check import Check, Place
+from birdplane_keras.parity.core.climb import Climb
+from birdplane_keras.parity.core.compare import compare_tensors
+from birdplane_keras.parity.core.noise import Noise, measure_noise, widen_noise
+from birdplane_keras.parity.core.records import Probe, Reading, Rows, Tensors
+from birdplane_keras.parity.core.tolerances import AT_A_KINK, ROUNDING
+
+PROBE_STEPS = 5  # enough for an optimizer's state, a schedule's first rates and moving statistics to show
+DRAWS = 3  # copies of the reference that round otherwise, beside the one in float64
+MOST_DRAWS = 24  # as many are made before a jump is believed: not each shows where a ReLU may go either way
+OWN = 16.0  # times the reference's noise, at most, is the port's own believed to be: a faulty port may have any
+
+
+def forward(climb: Climb) -> Check:
+    """`forward`: the outputs on the first batch, in training mode."""
+    measure(climb)
+    check = compare_step(climb, "forward")
+    if check.passed:
+        return check
+    climb.layers = climb.bench.layers(climb.bench.plan(1)[0])
+    if climb.layers.first is None:
+        return check
+    place = replace(check.place or Place(), layer=climb.layers.first)
+    return replace(check, place=place, reason=f"{check.reason}; the first that differs: {climb.layers.text}")
+
+
+def loss(climb: Climb) -> Check:
+    """`loss`: that of the first batch."""
+    return compare_step(climb, "loss")
+
+
+def gradients(climb: Climb) -> Check:
+    """`gradients`: those of the first step, before any clipping."""
+    return compare_with_more_draws(climb, "gradients")
+
+
+def first_update(climb: Climb) -> Check:
+    """`first_update`: every weight after the first step."""
+    return compare_with_more_draws(climb, "first_update")
+
+
+def optimizer_state(climb: Climb) -> Check:
+    """`optimizer_state`: every weight, and what both optimizers keep, after the last of the first steps."""
+    return compare_with_more_draws(climb, "optimizer_state")
+
+
+def evaluation(climb: Climb) -> Check:
+    """`evaluation`: moving statistics, and outputs in evaluation mode, at the start and after the first steps."""
+    return compare_with_more_draws(climb, "evaluation")
+
+
+def measure(climb: Climb) -> None:
+    """Makes the first steps of both sides, and measures how far rounding moves them."""
+    bench, plan = climb.bench, climb.bench.plan(PROBE_STEPS)
+    reference = Probe.of(bench.read_reference(plan))
+    noise = measure_noise(reference, draws_of_noise(climb, plan))
+    port = Probe.of(bench.read_port(plan))
+    noise = widen_noise(noise, measure_noise(port, bench.read_port(plan, reorder=0)), at_most=OWN)
+    climb.port, climb.reference, climb.noise = port, reference, noise
+    climb.draws, climb.furthest = DRAWS, noise
+
+
+def draws_of_noise(climb: Climb, plan: Rows) -> Iterator[Reading]:
+    """Yields what the reference's first steps compute in float64, if it can do that, and where all rounds otherwise."""
+    try:
+        yield from climb.bench.read_reference(plan, double=True)
+    except Exception:  # a module with numbers of a type of its own
+        climb.notes.append("the reference cannot run in float64: its noise was measured by nudges alone")
+    for nudge in range(DRAWS):
+        yield from climb.bench.read_reference(plan, nudge=nudge)
+
+
+def compare_step(climb: Climb, rung: str) -> Check:
+    """Compares one rung of the first steps."""
+    port, reference = climb.first_steps()
+    ours, theirs = port.beside(reference, rung), reference.beside(port, rung)
+    return compare_within(rung, ours, theirs, {name: climb.noise[rung][name] for name in theirs})
+
+
+def compare_within(rung: str, keras: Tensors, torch: Tensors, noise: Mapping[str, float]) -> Check:
+    """Compares tensors that may differ by the measured rounding."""
+    allowed = {name: ROUNDING.factor * value for name, value in noise.items()}
+    return compare_tensors(rung, keras, torch, tolerances=allowed, noise=noise, reason=str(ROUNDING))
+
+
+def compare_with_more_draws(climb: Climb, rung: str) -> Check:
+    """Compares a rung above the loss, at which rounding may have jumped: gradients do at a kink, outputs do not."""
+    check, before = compare_step(climb, rung), climb.draws
+    plan, usual = climb.bench.plan(PROBE_STEPS), climb.noise
+    while check.code == "beyond" and climb.draws < MOST_DRAWS:
+        draw = climb.bench.read_reference(plan, nudge=climb.draws)
+        climb.furthest = measure_noise(climb.first_steps()[1], draw, climb.furthest)
+        climb.draws += 1
+        climb.noise = widen_noise(usual, climb.furthest, share=AT_A_KINK / ROUNDING.factor)
+        check = compare_step(climb, rung)
+    if check.passed and climb.draws > before:
+        told = f"{climb.draws - before} more draws were made, and showed rounding to jump as far"
+        climb.notes.append(f"{rung}: {told}")
+    return check
+
+
+def floor_of(noise: Noise) -> dict[str, float]:
+    """Returns tensor -> the noise of its first steps, below which no drift of a training run is taken to be."""
+    return {**noise.get("optimizer_state", {}), **noise.get("evaluation", {})}

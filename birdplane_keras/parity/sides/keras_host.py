@@ -1,0 +1,253 @@
+"""The one Keras model of a pair, which many runs share: the state of one of them at a time is in it."""
+
+import contextlib
+import copy
+import dataclasses
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import torch
+
+from birdplane_keras.errors import errors_of_pair
+from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.matching.match import Matching
+from birdplane_keras.parity.pair import Pair
+from birdplane_keras.parity.private_keras import dropout_replaced, layers_of, seeds_of
+from birdplane_keras.parity.sides.examples import port_examples
+from birdplane_keras.parity.sides.listening import Heard, listening
+from birdplane_keras.parity.sides.plain import PlainState, plain_state, put_back
+from birdplane_keras.parity.sides.views import KerasView
+
+PLUGIN = "birdplane_keras.torch_plugin"
+RATES: dict[type, tuple[str, ...]] = {  # what the layers that drop call the share that they drop
+    keras.layers.Dropout: ("rate",),
+    keras.layers.GaussianDropout: ("rate",),
+    keras.layers.AlphaDropout: ("rate",),
+    keras.layers.Attention: ("dropout",),
+    keras.layers.MultiHeadAttention: ("_dropout",),
+    keras.layers.GroupQueryAttention: ("dropout",),
+    keras.layers.RNN: ("dropout", "recurrent_dropout"),
+    keras.layers.SimpleRNNCell: ("dropout", "recurrent_dropout"),
+    keras.layers.LSTMCell: ("dropout", "recurrent_dropout"),
+    keras.layers.GRUCell: ("dropout", "recurrent_dropout"),
+}
+
+
+@dataclass(kw_only=True)
+class PortState:
+    """Everything that training changes: what a run of the port is, while another is in the model.
+
+    Args:
+        values: Of the model's variables and its optimizer's.
+        gradients: Of the trainable variables, as the last step left them.
+        plain: Numbers and the like that objects of the port count with, by the object's place.
+        callbacks: Copies of the port's callbacks, told of this run alone.
+    """
+
+    values: list[torch.Tensor]
+    gradients: list[torch.Tensor | None]
+    plain: list[PlainState]
+    callbacks: Any
+
+
+Mend = Callable[["KerasHost"], contextlib.AbstractContextManager[Any]]  # changes the port for a while
+
+
+class Guest(Protocol):
+    """A run whose state is in the model, or kept in it while another's is."""
+
+    kept: PortState
+
+
+class KerasHost:
+    """A Keras model, lent to one run at a time.
+
+    Args:
+        pair: With batches stated.
+        matching: Gives the names and the variables.
+    """
+
+    def __init__(self, pair: Pair, matching: Matching) -> None:
+        self.pair, self.matching, self.model = pair, matching, pair.keras_model
+        self.examples = port_examples(pair)
+        self.view = KerasView(matching)
+        self.heard = Heard()
+        self.rates: list[tuple[Any, str, float]] = []
+        self._dropout: Callable[..., Any] | None = None  # Keras' own, while another is in its place
+        self.built = False  # whether the model has built what it builds at its first batch
+        self.takes_three = False  # whether the port's own `train_step` wants weights of examples, too
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        self._random = torch.get_rng_state()
+        self._metrics = [(variable, variable.value.detach().clone()) for variable in self.model.metrics_variables]
+        self._gradients = [(weight.value, weight.value.grad) for weight in self.model.trainable_weights]
+        self._guest: weakref.ReferenceType[Any] | None = None
+        self.start = self._found = self.save()
+
+    @property
+    def optimizer(self) -> Any:
+        """The model's optimizer."""
+        return self.model.optimizer
+
+    @property
+    def plugin(self) -> Any:
+        """The module of the plugin, if the port's steps are replayed by it; a port that has none loads none."""
+        module = sys.modules.get(PLUGIN)
+        return module if module is not None and module.is_attached(self.model) else None
+
+    def save(self) -> PortState:
+        """Returns a copy of the state that is in the model."""
+        return PortState(
+            values=[variable.value.detach().clone() for variable in self._variables()],
+            gradients=[None if w.value.grad is None else w.value.grad.clone() for w in self.model.trainable_weights],
+            plain=[plain_state(member) for member in self._members()],
+            callbacks=None,
+        )
+
+    def restore(self, state: PortState) -> None:
+        """Puts a state into the model."""
+        with torch.no_grad():
+            for variable, value in zip(self._variables(), state.values, strict=True):
+                variable.value.copy_(value)
+        for weight, gradient in zip(self.model.trainable_weights, state.gradients, strict=True):
+            weight.value.grad = None if gradient is None else gradient.clone()
+        for member, plain in zip(self._members(), state.plain, strict=True):
+            put_back(member, plain)
+        self.model.reset_metrics()
+
+    def activate(self, run: Guest) -> None:
+        """Makes the model hold the state of a run, and keeps that of the run whose it held."""
+        guest = None if self._guest is None else self._guest()
+        if guest is run:
+            return
+        if guest is not None:
+            guest.kept = dataclasses.replace(self.save(), callbacks=guest.kept.callbacks)
+        self.restore(run.kept)
+        self._guest = weakref.ref(run)
+
+    def new_state(self) -> PortState:
+        """Returns the state that a new run starts from: without gradients, its callbacks untold."""
+        gradients: list[torch.Tensor | None] = [None] * len(self.start.gradients)
+        return dataclasses.replace(self.start, gradients=gradients, callbacks=self._new_callbacks())
+
+    def _new_callbacks(self) -> Any:
+        """Returns copies of the port's callbacks, `None` where it has none."""
+        if not self.pair.keras_callbacks:
+            return None
+        memo = {id(self.model): self.model, id(self.optimizer): self.optimizer}
+        told: dict[str, Any] = {
+            "verbose": 0,
+            "steps": len(self.pair.keras_batches(0)) if self.pair.keras_batches else None,
+        }
+        with errors_of_pair("keras_callbacks of the pair cannot be copied"):
+            copies = copy.deepcopy(list(self.pair.keras_callbacks), memo)
+            return keras.callbacks.CallbackList(copies, add_history=False, add_progbar=False, model=self.model, **told)
+
+    def forget(self) -> None:
+        """Puts the start into the model; runs that were made before cannot go on."""
+        self._guest, self.built = None, False
+        self.restore(self.start)
+
+    def begin_at(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Makes other weights the start of all runs."""
+        self.forget()
+        self.view.set_weights(weights)
+        self.start = self.save()
+
+    @contextlib.contextmanager
+    def judged(self) -> Iterator[None]:
+        """Within it, Dropout is off, and losses and gradients are heard; after it, the port is as it was before."""
+        self.rates = [(layer, name, rate) for layer in layers_of(self.model) for name, rate in rates_of(layer)]
+        try:
+            with contextlib.ExitStack() as stack:
+                if self.plugin is None:  # what is replayed is not heard, and must not be traced with other functions
+                    stack.enter_context(listening(self.model, self.heard))
+                    self._dropout = stack.enter_context(dropout_replaced(lambda inputs, *_, **__: inputs))
+                self.set_rates(on=False)
+                yield
+        finally:
+            self.set_rates(on=True)
+            self._put_back()
+
+    def _put_back(self) -> None:
+        """Gives the port everything back that it had when this was made."""
+        self._guest = None
+        self.restore(self._found)
+        with torch.no_grad():
+            for variable, value in self._metrics:
+                variable.value.copy_(value)
+        for tensor, gradient in self._gradients:
+            tensor.grad = gradient
+        torch.set_rng_state(self._random)
+
+    @contextlib.contextmanager
+    def mended(self, mends: Iterable["Mend"]) -> Iterator[None]:
+        """Within it, the port is changed, and runs start from it as it then is; those made before cannot go on."""
+        self.forget()
+        start = self.start
+        with self.together([mend(self) for mend in mends]):
+            self.start = self.save()
+            try:
+                yield
+            finally:
+                self.start, self._guest = start, None
+
+    @contextlib.contextmanager
+    def trained_by(self, optimizer: Any) -> Iterator[None]:
+        """Within it, the port has another optimizer."""
+        optimizer.build(self.model.trainable_variables)
+        with attributes_set(self.model, optimizer=optimizer):
+            yield
+
+    @staticmethod
+    @contextlib.contextmanager
+    def together(managers: Iterable[contextlib.AbstractContextManager[Any]]) -> Iterator[None]:
+        """Within it, several changes of the port hold at once."""
+        with contextlib.ExitStack() as stack:
+            for manager in managers:
+                stack.enter_context(manager)
+            yield
+
+    def set_rates(self, *, on: bool) -> None:
+        """Sets each layer's rate of dropping to what it was, or to zero."""
+        for layer, name, rate in self.rates:
+            setattr(layer, name, rate if on else 0.0)
+
+    @contextlib.contextmanager
+    def dropping(self, function: Callable[..., Any] | None = None) -> Iterator[None]:
+        """Within it, layers drop as they were built to, or by a function."""
+        self.set_rates(on=True)
+        dropout = function or self._dropout
+        try:
+            with contextlib.nullcontext() if dropout is None else dropout_replaced(dropout):
+                yield
+        finally:
+            self.set_rates(on=False)
+
+    def seeds(self) -> list[Any]:
+        """Returns the variables that random draws start from."""
+        found = [state for layer in layers_of(self.model) for state in seeds_of(layer)]
+        return list({id(state): state for state in found}.values())
+
+    def _variables(self) -> list[Any]:
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def _members(self) -> list[Any]:
+        """Returns the objects of the port that may count something in plain numbers: model, layers, optimizer, loss."""
+        return [
+            *layers_of(self.model),
+            self.optimizer,
+            *([self.model.loss] if hasattr(self.model, "loss") else []),
+        ]
+
+
+def rates_of(layer: Any) -> Iterator[tuple[str, float]]:
+    """Yields name and value of the rates at which a layer drops; a layer of one's own may call anything a rate."""
+    for kind, names in RATES.items():
+        if isinstance(layer, kind):
+            yield from ((name, vars(layer)[name]) for name in names if isinstance(vars(layer).get(name), float))

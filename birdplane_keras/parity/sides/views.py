@@ -1,0 +1,107 @@
+"""The matched tensors of a module or of a Keras model, by the reference's names and in its layout."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from birdplane_keras.parity.core.records import Tensors
+from birdplane_keras.parity.core.samples import Places
+from birdplane_keras.parity.kinds.layouts import TensorMatch
+from birdplane_keras.parity.matching.match import Matching
+from birdplane_keras.parity.private_keras import variables_of
+from birdplane_keras.parity.sides.arrays import to_numpy, to_view
+
+
+class TorchView:
+    """The matched tensors of a PyTorch module.
+
+    Args:
+        module: The reference's module, or a copy of it.
+        matching: Gives the names.
+    """
+
+    def __init__(self, module: torch.nn.Module, matching: Matching) -> None:
+        self.matches = {match.name: match for match in matching.tensors}
+        self._values = dict(module.state_dict(keep_vars=True))
+        self._parameters = dict(module.named_parameters(remove_duplicate=False))
+
+    def names(self, *, trainable: bool | None = None) -> list[str]:
+        """Returns the names of all matched tensors, or of those that are trained in PyTorch (or are not)."""
+        return [n for n, match in self.matches.items() if trainable is None or match.trainable[1] == trainable]
+
+    def weights(self, *, trainable: bool | None = None) -> dict[str, np.ndarray]:
+        """Returns name -> copy of the value, of those tensors."""
+        return {name: self.read(name) for name in self.names(trainable=trainable)}
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns a copy of a tensor."""
+        match = self.matches[name]
+        return match.from_torch(*(to_numpy(self._values[part]) for part in match.torch))
+
+    def read_some(self, name: str, places: Places) -> np.ndarray:
+        """Returns the values at some places of a tensor."""
+        match = self.matches[name]
+        return match.view_torch(*(to_view(self._values[part]) for part in match.torch))[places]
+
+    def per_parameter(self, read: Callable[[Any], torch.Tensor | None]) -> dict[str, np.ndarray]:
+        """Returns name -> what is read of the parameters that a tensor has, where it is a gradient or the like."""
+        found: dict[str, np.ndarray] = {}
+        for name, match in self.matches.items():
+            values = [read(self._parameters[part]) if part in self._parameters else None for part in match.torch]
+            value = match.gradient_from_torch(*(v if v is None else to_numpy(v) for v in values))
+            if value is not None:
+                found[name] = value
+        return found
+
+    def set_weights(self, weights: Tensors) -> None:
+        """Sets all matched tensors."""
+        with torch.no_grad():
+            for match in self.matches.values():
+                current = [to_numpy(self._values[name]) for name in match.torch]
+                for name, value in zip(match.torch, match.to_torch(weights[match.name], current), strict=True):
+                    self._values[name].copy_(torch.as_tensor(np.asarray(value)))
+
+
+class KerasView:
+    """The matched variables of a Keras model.
+
+    Args:
+        matching: Gives the names, and the variables.
+    """
+
+    def __init__(self, matching: Matching) -> None:
+        self.matches = {match.name: match for match in matching.tensors}
+        self.variables = matching.variables
+
+    def names(self, *, trainable: bool | None = None) -> list[str]:
+        """Returns the names of all matched tensors, or of those that are trained in Keras (or are not)."""
+        return [n for n, match in self.matches.items() if trainable is None or match.trainable[0] == trainable]
+
+    def weights(self, *, trainable: bool | None = None) -> dict[str, np.ndarray]:
+        """Returns name -> copy of the value, of those tensors."""
+        return {name: self.read(name) for name in self.names(trainable=trainable)}
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns a copy of a tensor."""
+        return self.turned(name, self.variables[name].value)
+
+    def turned(self, name: str, value: torch.Tensor) -> np.ndarray:
+        """Returns a copy of something in the shape of a tensor, such as its gradient, in the reference's layout."""
+        return self.matches[name].from_keras(to_numpy(value))
+
+    def read_some(self, name: str, places: Places) -> np.ndarray:
+        """Returns the values at some places of a tensor."""
+        return self.matches[name].view_keras(to_view(self.variables[name].value))[places]
+
+    def set_weights(self, weights: Tensors) -> None:
+        """Sets all matched tensors."""
+        for name, match in self.matches.items():
+            self.variables[name].assign(match.to_keras(weights[name]))
+
+    def trained(self, optimizer: Any) -> Sequence[tuple[TensorMatch, int]]:
+        """Returns the matched tensors that an optimizer trains, with their place in its lists."""
+        places = {id(variable): index for index, variable in enumerate(variables_of(optimizer))}
+        found = [(match, places.get(id(self.variables[name]))) for name, match in self.matches.items()]
+        return [(match, index) for match, index in found if index is not None]
