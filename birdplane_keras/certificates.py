@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from birdplane_keras.errors import RequestError, first_line
+from birdplane_keras.parity.core.result import VERSION
 
 SAME = ("torch_data", "keras_data", "torch_initial_weights")  # what a certificate's pair must still be made of
 
@@ -26,6 +27,8 @@ def load_certificate(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RequestError(f"expected a certificate for --verify, received {path}: {first_line(error)}") from error
     kind = content.get("kind") if isinstance(content, dict) else None
+    if kind is not None and content.get("version", VERSION) != VERSION:
+        raise RequestError(f"expected a certificate of version {VERSION}, received {path}, of {content['version']!r}")
     if kind not in REQUIRED:
         raise RequestError(f"expected a certificate for --verify, received {path}, of the kind {kind!r}")
     if missing := [name for name in REQUIRED[kind] if name not in content]:

@@ -34,6 +34,7 @@ def faults_command(arguments: argparse.Namespace) -> int:
 
     from birdplane_keras.catalogue.judging import judge_clean, judge_fault
     from birdplane_keras.catalogue.registry import CLEAN, FAULTS
+    from birdplane_keras.parity.core import rungs
     from birdplane_keras.reporting.faults import render_faults, render_summary
     from birdplane_keras.reporting.markdown import FAULTS_MARKS, replace_between
 
@@ -45,6 +46,8 @@ def faults_command(arguments: argparse.Namespace) -> int:
         return judge_one(arguments.only)
     screen = Console(stderr=True)
     found = [judge_fault(fault) for fault in track(FAULTS, "planted mistakes", console=screen)]
+    ladder = rungs.names()
+    found.sort(key=lambda entry: ladder.index(entry["expected"][0]))
     runs = [(clean, seed) for clean in CLEAN for seed in range(arguments.seeds)]
     judged = [judge_clean(clean, seed) for clean, seed in track(runs, "clean pairs", console=screen)]
     alarms = [alarm for alarm in judged if alarm is not None]
@@ -76,6 +79,8 @@ def judge_one(name: str) -> int:
     known = {entry.name: entry for entry in (*FAULTS, *CLEAN)}
     if name not in known:
         raise RequestError(f"expected the name of an entry of the catalogue, received {name!r}: --list names them")
+    planted = next((fault for fault in FAULTS if fault.name == name), None)
+    print("A clean pair." if planted is None else f"Planted: {planted.mistake}; its cause is {planted.cause}.")
     report = check_parity(known[name].make(0))
     print(report)
     return int((report.verdict == "diverged") != any(name == fault.name for fault in FAULTS))

@@ -172,6 +172,18 @@ def test_a_state_that_is_given_to_one_run_is_not_given_to_another(bench):
     assert bits(one) == bits(reference)
 
 
+def test_a_run_in_float64_keeps_its_statistics_where_they_are_read():
+    with real(statistics_and_dropout) as bench:
+        (rows,) = bench.plan(1)
+        wide, run = bench.double(), bench.reference()
+        start = run.weights(trainable=False)
+        for one in (wide, run):
+            one.step(rows)
+        for name, value in run.weights(trainable=False).items():
+            assert np.allclose(wide.read(name), value, rtol=1e-5, atol=1e-6)
+            assert not np.allclose(value, start[name])
+
+
 def test_the_gradients_of_a_run_are_those_of_its_own_last_step():
     with real(momentum) as bench:
         plan = bench.plan(2)

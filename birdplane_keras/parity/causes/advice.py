@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.hypothesis import Advice
+from birdplane_keras.parity.causes.hypothesis import Advice, Mend
 from birdplane_keras.parity.core.check import Check, State
 from birdplane_keras.parity.core.finding import Finding, Fix
 from birdplane_keras.parity.core.first_steps import compare_within
@@ -41,7 +41,8 @@ class Advised:
 def try_advice(case: Case, advised: Iterable[Advised], helps: Callable[[], bool]) -> list[Finding]:
     """Makes all changes that can be made in the port at once, and sees whether they help.
 
-    All at once, since mistakes that only explain a difference together only pass together.
+    All at once, since mistakes that only explain a difference together only pass together. What the port does without
+    is left out then: with the rest alone it passes every rung of the first steps.
 
     Args:
         case: Has the port.
@@ -49,15 +50,35 @@ def try_advice(case: Case, advised: Iterable[Advised], helps: Callable[[], bool]
         helps: Whether the port, as it then is, passes the rung that broke, or breaks later.
     """
     told = list(advised)
-    mends = [advice.mend for one in told for advice in one.advice if advice.mend is not None]
+    mends = mends_of(told)
     if not mends or case.bench.host.plugin is not None or len(mends) > MOST_TRIED:
         return [one.finding(helps=None) for one in told]
-    try:
-        with case.bench.host.mended(mends):
-            helped = helps()
-    except Exception:  # whatever a port with a part exchanged raises
-        return [one.finding(helps=None) for one in told]
+    helped = mended(case, told, helps)
+    for one in list(told) if helped else ():
+        rest = [other for other in told if other is not one]
+        if rest and mends_of(rest) and mended(case, rest, lambda: passes_all(case)):
+            told = rest
     return [one.finding(helps=helped) for one in told]
+
+
+def mends_of(told: Iterable[Advised]) -> list[Mend]:
+    """Returns the changes of the port that can be made."""
+    return [advice.mend for one in told for advice in one.advice if advice.mend is not None]
+
+
+def mended(case: Case, told: Iterable[Advised], helps: Callable[[], bool]) -> bool | None:
+    """Whether the port with these changes is helped; `None` where it then cannot be trained."""
+    try:
+        with case.bench.host.mended(mends_of(told)):
+            return helps()
+    except Exception:  # whatever a port with a part exchanged raises
+        return None
+
+
+def passes_all(case: Case) -> bool:
+    """Whether the port, as it is now, passes every rung of the first steps."""
+    port = Probe.of(read_port(case.bench.port(), case.plan))
+    return all(compare_again(case, rung, port).state is not State.FAILED for rung in STEP_RUNGS)
 
 
 def gets_further(case: Case) -> bool:

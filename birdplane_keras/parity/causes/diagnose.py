@@ -8,7 +8,7 @@ import numpy as np
 
 from birdplane_keras.errors import BirdplaneError, first_line
 from birdplane_keras.parity.causes import registry
-from birdplane_keras.parity.causes.advice import Advised, gets_further, try_advice
+from birdplane_keras.parity.causes.advice import Advised, breaks_later, gets_further, try_advice
 from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.course import explain_course, read_rates
@@ -29,9 +29,17 @@ def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Fi
     if failed is None:
         return []
     case = Case(bench=bench, failed=failed, climb=climb, budget=Budget(bench.pair.search_seconds))
-    found = merge(explain(case)) or [read_ambiguity(case) or unknown(case)]
-    climb.notes += case.untried
+    found = merge(explain(case)) or [in_doubt(case)]
+    climb.notes += dict.fromkeys(case.untried)
     return found
+
+
+def in_doubt(case: Case) -> Finding:
+    """Returns what is told where nothing explains the rung: another matching, or what the port parts by first."""
+    ambiguity = read_ambiguity(case)
+    if ambiguity is not None and any(fix.tried for fix in ambiguity.fixes):
+        return ambiguity
+    return explain_layer(case) or ambiguity or unknown(case)
 
 
 def unknown(case: Case) -> Finding:
@@ -95,6 +103,28 @@ def suppose(case: Case) -> list[Hypothesis]:
     place = case.failed.place
     layer = None if place is None else place.layer
     return sorted(found, key=lambda hypothesis: layer not in hypothesis.layers) if layer else found
+
+
+def explain_layer(case: Case) -> Finding | None:
+    """Returns the mistake that the port parts by first, where several keep any one from explaining the outputs.
+
+    It is the first one that, once it is mended in the port, lets the first layer that differs come later.
+    """
+    made: set[tuple[str, ...]] = set()
+    for hypothesis in suppose(case) if case.rung == "forward" else ():
+        change = tuple(advice.text for advice in hypothesis.advice)
+        if case.budget.spent:
+            break
+        if hypothesis.parts or change in made or any(advice.mend is None for advice in hypothesis.advice):
+            continue
+        made.add(change)
+        further = "with the advised change the port agrees with the reference up to a later layer, so more differs"
+        text = hypothesis.text if hypothesis.layers else f"the port parts from the reference by its {hypothesis.cause}"
+        advised = Advised(cause=hypothesis.cause, rung=case.rung, text=text, evidence=further, advice=hypothesis.advice)
+        for finding in try_advice(case, [advised], lambda: breaks_later(case)):
+            if any(fix.tried for fix in finding.fixes):
+                return finding
+    return None
 
 
 def explain_step(case: Case) -> list[Advised]:

@@ -70,7 +70,7 @@ def advice_for(case: Case, one: Difference) -> list[Advice]:
     """Returns what to set in the port: an argument, or where it holds for some weights only, PyTorch's groups."""
     optimizer: Any = case.pair.keras_model.optimizer
     if one.everywhere and one.name in optimizer.get_config():
-        return [Advice(text=f"{one.name}={one.theirs}", mend=with_config(optimizer, {one.name: one.theirs}))]
+        return [Advice(text=f"{one.name}={one.theirs}", mend=with_config({one.name: one.theirs}))]
     made = pytorchs_optimizer(case)
     return [made] if made is not None else [Advice(text=f"no setting of the port's optimizer is PyTorch's {one.name}")]
 
@@ -104,33 +104,32 @@ def describe_decay(one: Difference) -> str:
 
 def decay_advice(case: Case, differing: Sequence[Difference], *, same_form: bool) -> list[Advice]:
     """Returns how to decay the same weights by the same amounts in the same form."""
-    optimizer: Any = case.pair.keras_model.optimizer
     if same_form and len(differing) == 1:
         (one,) = differing
         if one.everywhere:
             amount = one.theirs or None
-            return [Advice(text=f"weight_decay={amount}", mend=with_config(optimizer, {DECAY: amount}))]
+            return [Advice(text=f"weight_decay={amount}", mend=with_config({DECAY: amount}))]
         if one.theirs == 0:
             variables = [case.bench.matching.variables[name] for name in one.tensors]
-            return [excluding(case, optimizer, variables)]
+            return [excluding(case, variables)]
     made = pytorchs_optimizer(case)
     return [made] if made is not None else [Advice(text="the reference's weight_decay, in the reference's form")]
 
 
-def excluding(case: Case, optimizer: Any, variables: Sequence[Any]) -> Advice:
+def excluding(case: Case, variables: Sequence[Any]) -> Advice:
     """Returns the advice to exclude some variables from the decay: by their names, if these are no others', too."""
     names = list(dict.fromkeys(variable.name for variable in variables))
     others = [w for w in case.pair.keras_model.trainable_weights if all(w is not variable for variable in variables)]
     by_name = not any(name in other.name for name in names for other in others)
     told = f"var_names={names}" if by_name else f"var_list=[{', '.join(variable.path for variable in variables)}]"
 
-    def make() -> Any:
-        made = type(optimizer).from_config(optimizer.get_config())
+    def make(current: Any) -> Any:
+        made = copied(current, {})
         made.exclude_from_weight_decay(var_list=list(variables))
         return made
 
     text = f"optimizer.exclude_from_weight_decay({told}), before the model is built"
-    return Advice(text=text, mend=lambda host: host.trained_by(make()))
+    return Advice(text=text, mend=lambda host: host.trained_by(make))
 
 
 def decaying_as_port(case: Case, *, coupled: bool) -> Change:
@@ -207,14 +206,15 @@ def of_form(make: Callable[[Sequence[dict[str, Any]]], torch.optim.Optimizer]) -
     return change
 
 
-def with_config(optimizer: Any, changes: Mapping[str, Any]) -> Mend:
+def with_config(changes: Mapping[str, Any]) -> Mend:
     """Returns what trains the port by its optimizer with other arguments."""
+    return lambda host: host.trained_by(lambda current: copied(current, changes))
 
-    def make() -> Any:
-        made = type(optimizer).from_config({**optimizer.get_config(), **changes})
-        for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
-            if hasattr(optimizer, name):
-                setattr(made, name, getattr(optimizer, name))
-        return made
 
-    return lambda host: host.trained_by(make())
+def copied(optimizer: Any, changes: Mapping[str, Any]) -> Any:
+    """Returns an optimizer like another, with other arguments, that decays the same weights."""
+    made = type(optimizer).from_config({**optimizer.get_config(), **changes})
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if hasattr(optimizer, name):
+            setattr(made, name, getattr(optimizer, name))
+    return made

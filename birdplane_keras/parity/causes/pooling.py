@@ -15,10 +15,8 @@ from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import Call, Rewrite
 
 AVERAGES = {"avg_pool1d", "avg_pool2d", "avg_pool3d"}
-POOLING = (
-    *(keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D),
-    *(keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D),
-)
+MEANS = (keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
+POOLING = (*MEANS, keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
 MAXIMA = {"max_pool1d", "max_pool2d", "max_pool3d", "boolean_dispatch"}
 
 
@@ -44,7 +42,15 @@ def suppose_pooling(case: Case) -> Iterator[Hypothesis]:
                 'negative): Keras\' "same" may pad more at the end, PyTorch pads both ends alike'
             ),
             evidence="Keras' pooling layers in their order, emulated in PyTorch",
-            change=rewriting(lambda: pool_as_keras(layers)),
+            change=rewriting(lambda: pool_as_keras(layers, kind_too=False)),
+        )
+        kinds = ", ".join(type(layer).__name__ for layer in layers)
+        yield Hypothesis(
+            cause="pooling",
+            text=f"the port takes the mean where the reference takes the maximum, or the other way round: {kinds}",
+            advice=advise("keras.layers.MaxPooling2D for nn.MaxPool2d, AveragePooling2D for nn.AvgPool2d, and so on"),
+            evidence="Keras' pooling layers in their order, emulated in PyTorch",
+            change=rewriting(lambda: pool_as_keras(layers, kind_too=True)),
         )
 
 
@@ -62,8 +68,8 @@ def flip_counting() -> Rewrite:
     return rewrite
 
 
-def pool_as_keras(layers: list[Any]) -> Rewrite:
-    """Returns a rewrite of each pooling call to what the Keras layer in its place does."""
+def pool_as_keras(layers: list[Any], *, kind_too: bool) -> Rewrite:
+    """Returns a rewrite of each pooling call to what the Keras layer in its place does, or its windows on the same."""
     counter = itertools.count()
 
     def rewrite(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -71,7 +77,7 @@ def pool_as_keras(layers: list[Any]) -> Rewrite:
         if name not in AVERAGES | MAXIMA or not (args or "input" in kwargs):
             return func, args, kwargs
         layer = layers[next(counter) % len(layers)]
-        average = name in AVERAGES
+        average = isinstance(layer, MEANS) if kind_too else name in AVERAGES
         return (lambda x: pool(x, layer, average=average)), (args[0] if args else kwargs["input"],), {}
 
     return rewrite

@@ -34,7 +34,7 @@ def suppose_smoothing(case: Case) -> Iterator[Hypothesis]:
         return
     current = float(getattr(case.pair.torch_loss, "label_smoothing", 0.0))
     solved = current + (1 - current) * (port - reference) / (full - reference)
-    for amount in dict.fromkeys(round(solved, digits) for digits in (2, 3, 4, 6)):
+    for amount in dict.fromkeys(abs(round(solved, digits)) for digits in (2, 3, 4, 6)):
         if 0 <= amount < 1 and amount != current:
             yield Hypothesis(
                 cause="label_smoothing",

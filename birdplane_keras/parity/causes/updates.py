@@ -28,7 +28,7 @@ def suppose_rate(case: Case) -> Iterator[Hypothesis]:
     if shown == expected:
         return  # a cause whose two values are the same explains nothing
     optimizer: Any = case.pair.keras_model.optimizer
-    mend = None if is_scheduled(optimizer) else with_config(optimizer, {"learning_rate": rate})
+    mend = None if is_scheduled(optimizer) else with_config({"learning_rate": rate})
     names = [match.name for match in case.bench.matching.tensors]
     yield Hypothesis(
         cause="learning_rate",
@@ -74,10 +74,7 @@ def suppose_accumulation(case: Case) -> Iterator[Hypothesis]:
             text=f"the port updates its weights after {steps} batches, the reference after {theirs}",
             advice=advise(
                 fix,
-                with_config(
-                    case.pair.keras_model.optimizer,
-                    {"gradient_accumulation_steps": theirs if theirs > 1 else None},
-                ),
+                with_config({"gradient_accumulation_steps": theirs if theirs > 1 else None}),
             ),
             evidence="read from the Keras optimizer and the pair",
             change=lambda run: setattr(run, "accumulation_steps", steps),

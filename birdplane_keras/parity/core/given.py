@@ -182,7 +182,7 @@ def initial_weights(climb: Climb) -> Check:
 def initialisation(climb: Climb) -> Check:
     """`initialisation`: the distributions that both sides draw their weights from."""
     if climb.as_built is None:
-        return left_out("initialisation", "trained", "the pair says that the reference brings trained weights")
+        return left_out("initialisation", "trained", "the pair says initialisation=False")
     check = compare_distributions(*climb.as_built)
     if check.passed:
         climb.as_built = None

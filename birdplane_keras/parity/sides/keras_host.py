@@ -198,8 +198,9 @@ class KerasHost:
                 self.start, self._guest = start, None
 
     @contextlib.contextmanager
-    def trained_by(self, optimizer: Any) -> Iterator[None]:
-        """Within it, the port has another optimizer."""
+    def trained_by(self, make: Callable[[Any], Any]) -> Iterator[None]:
+        """Within it, the port has another optimizer: what is made of the one that it has, other changes included."""
+        optimizer = make(self.optimizer)
         optimizer.build(self.model.trainable_variables)
         with attributes_set(self.model, optimizer=optimizer):
             yield

@@ -52,12 +52,14 @@ def compare_layers(
         label = f"{match.name} ({type(match.module).__name__}, {match.layer.name} in Keras)"
         received = [received_by(match, heard.get(match.name)) for heard in (theirs, *draws)]
         mine = first_array(ours.get(match.name, ((), None))[0])
+        between = None
         if mine is not None and received[0] is not None:
-            row = compare_activations(mine, received, f"what {label} receives, made after {before}")
-            compared += [] if row is None else [row | {"name": before, "kind": "between"}]
+            between = compare_activations(mine, received, f"what {label} receives, made after {before}")
+            compared += [] if between is None else [between | {"name": before, "kind": "between"}]
         row = compare_alone(match, theirs[match.name], label)
         compared += [] if row is None else [row | {"name": match.name, "kind": "alone"}]
-        before = match.name
+        if between is not None:  # else what lies before this layer was not seen, and may be what differs
+            before = match.name
     wrong = next((row for row in compared if not row["passed"]), None)
     if wrong is None:
         return Layers(rows=compared, first=before, text=f"what comes after {before}: every layer up to it is right")

@@ -121,13 +121,12 @@ def read_port(run: KerasRun, plan: Sequence[np.ndarray], *, reorder: int | None 
 
 def outputs_before(run: KerasRun, start: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the outputs in training mode that the port had before the step that it has just made."""
-    after, gradients = run.host.save(), dict(run.host.heard.gradients)
+    after = run.host.save()
     run.host.restore(start)
     try:
         return run.outputs_in_training(rows)
     finally:
         run.host.restore(after)
-        run.host.heard.gradients = gradients
 
 
 def label(rung: str, tensors: Tensors, role: Role, name: str = "{}") -> Iterator[Reading]:

@@ -61,10 +61,6 @@ class TorchRun:
         self.schedule = Schedule(pair)
         self._copy(pair.torch_module, pair.torch_optimizer, pair.torch_scheduler, pair.torch_loss)
         self.modes = training_modes(self.module)
-        if dtype is not None:
-            self.module.to(dtype)
-            if isinstance(self.loss, torch.nn.Module):
-                self.loss.to(dtype)
         if relaid:
             for weight in self.module.parameters():
                 weight.data = lay_out_otherwise(weight.data)
@@ -88,6 +84,10 @@ class TorchRun:
             with errors_of_pair("the reference cannot be copied"):
                 copies = copy.deepcopy((module, optimizer, scheduler, loss))
         self.module, self.optimizer, self.scheduler, self.loss = copies
+        if self.dtype is not None:  # before anybody notes the tensors: the buffers are others then
+            self.module.to(self.dtype)
+            if isinstance(self.loss, torch.nn.Module):
+                self.loss.to(self.dtype)
         own = [*self.module.parameters(), *self.module.buffers()]
         theirs = [*self.pair.torch_module.parameters(), *self.pair.torch_module.buffers()]
         self._stand_ins = {id(one): other for one, other in zip(theirs, own, strict=True)}
