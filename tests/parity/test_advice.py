@@ -14,6 +14,7 @@ from birdplane_keras.catalogue.registry import FAULTS
 from birdplane_keras.parity import check_parity
 from birdplane_keras.parity.core.finding import Finding, Fix
 from birdplane_keras.parity.core.judge import MATCHES
+from parity.judging import judged, norms
 from parity.setups_training import SETUPS
 
 MISTAKE = re.compile(r"(\S+) in Keras,? (?:and )?\1 in PyTorch|(\S+), expected \2(?!\S)")
@@ -22,22 +23,6 @@ MISTAKE = re.compile(r"(\S+) in Keras,? (?:and )?\1 in PyTorch|(\S+), expected \
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
-
-
-def judged(pair, steps=10):
-    result = check_parity(pair, steps=steps)
-    assert result.verdict == "diverged"
-    return result
-
-
-def norms(*epsilons):
-    """A stack of LayerNorms of 1e-5 in PyTorch, and of other epsilons in Keras."""
-    theirs = [part for _ in epsilons for part in (nn.Linear(FEATURES, FEATURES), nn.LayerNorm(FEATURES), nn.Tanh())]
-    ours = []
-    for epsilon in epsilons:
-        ours += [dense(FEATURES, FEATURES), layers.LayerNormalization(epsilon=epsilon), layers.Activation("tanh")]
-    module = nn.Sequential(*theirs, nn.Linear(FEATURES, CLASSES))
-    return vector_pair(0, module=module, model=stack((FEATURES,), [*ours, dense(FEATURES, CLASSES)]))
 
 
 def test_a_setting_that_can_be_made_is_told_as_tried_and_helps():
@@ -77,46 +62,6 @@ def test_two_strides_are_two_lines():
     assert len(finding.fixes) == 2
     assert "strides=(2, 2)" in finding.fixes[0].text or "strides=2" in finding.fixes[0].text
     assert "strides=(2, 1)" in finding.fixes[1].text
-
-
-def test_settings_that_are_wrong_together_are_tried_together():
-    pair = vector_pair(
-        0,
-        torch_optimizer=sgd(0.05, momentum=0.9),
-        keras_optimizer=keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
-    )
-    found = judged(pair).diagnosis
-    assert {finding.cause for finding in found} == {"learning_rate", "nesterov"}
-    assert {fix.text for finding in found for fix in finding.fixes} == {"learning_rate=0.05", "nesterov=False"}
-    assert all(fix.tried for finding in found for fix in finding.fixes)
-
-
-def test_of_two_mistakes_in_the_forward_pass_the_first_is_named():
-    """An epsilon, and an activation after it: neither alone explains the outputs."""
-    pair = norms(1e-3)
-    layers_of_port = [dense(FEATURES, FEATURES), layers.LayerNormalization(epsilon=1e-3), layers.ReLU()]
-    pair = vector_pair(
-        0, module=pair.torch_module, model=stack((FEATURES,), [*layers_of_port, dense(FEATURES, CLASSES)])
-    )
-    (finding,) = judged(pair).diagnosis
-    assert finding.cause == "epsilon"
-    assert [fix.tried for fix in finding.fixes] == [True]
-    assert "so more differs" in finding.evidence
-
-
-def test_what_lies_before_a_layer_that_receives_another_shape_is_in_doubt():
-    """The port pads by a layer of its own, so that what its second convolution receives cannot be compared."""
-    module = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(8 * 16, CLASSES),
-    )  # fmt: skip
-    ours = [
-        layers.Conv2D(8, 3, padding="same", activation="relu"), layers.AveragePooling2D(2),
-        layers.ZeroPadding2D(1), layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), layers.Dense(CLASSES),
-    ]  # fmt: skip
-    result = judged(image_pair(0, module=module, model=stack((8, 8, 3), ours), initialisation=False))
-    assert next(check.place.layer for check in result.checks if not check.passed) == "0"
-    assert result.diagnosis[0].cause == "pooling"
 
 
 def test_what_cannot_be_made_in_the_port_is_told_as_not_tried():

@@ -57,7 +57,7 @@ def suppose_activations(case: Case) -> Iterator[Hypothesis]:
         yield Hypothesis(
             cause="activation",
             text=text,
-            advice=advise(advice_for(used), mend_places(case, places, calls)),
+            advice=advise(f"{describe(places, names)}: {advice_for(used)}", mend_places(case, places, calls)),
             change=rewriting(lambda activation=activation, places=places: replaced(activation, places, len(names))),
         )
 
@@ -73,8 +73,10 @@ def describe(places: Sequence[int], names: Sequence[str]) -> str:
 
 def advice_for(used: Sequence[str]) -> str:
     """Returns which activation to use."""
-    advice = f'use the reference\'s activation ({", ".join(used)}): activation="{used[0]}"'
-    if "gelu" in used:
+    if len(used) > 1:
+        return f"use the reference's activations, in its order ({', '.join(used)})"
+    advice = f'use the reference\'s activation, activation="{used[0]}"'
+    if used == ["gelu"]:
         advice += ", or keras.layers.Activation(lambda x: keras.activations.gelu(x, approximate=...)) for its two forms"
     return advice
 

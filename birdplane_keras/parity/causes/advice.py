@@ -8,7 +8,7 @@ from birdplane_keras.parity.causes.hypothesis import Advice, Mend
 from birdplane_keras.parity.core.check import Check, State
 from birdplane_keras.parity.core.finding import Finding, Fix
 from birdplane_keras.parity.core.first_steps import compare_within
-from birdplane_keras.parity.core.records import STEP_RUNGS, Layers, Probe
+from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
 from birdplane_keras.parity.sides.steps import read_port
 
 NOTHING = Fix(text="look at this place on both sides")
@@ -99,12 +99,16 @@ def compare_again(case: Case, rung: str, port: Probe) -> Check:
 
 
 def breaks_later(case: Case) -> bool:
-    """Whether the first layer that differs comes after the one that differed before."""
-    before = first_wrong(case.climb.layers)
-    now = first_wrong(case.bench.layers(case.plan[0]))
-    return before is not None and (now is None or now > before)
+    """Whether what differed first among the layers now agrees, and so does all that comes before it.
 
-
-def first_wrong(layers: Layers) -> int | None:
-    """Returns the place of the first layer that differs, `None` where none does."""
-    return next((index for index, row in enumerate(layers.rows) if not row["passed"]), None)
+    A change after which it cannot be compared any more does not count.
+    """
+    before = next((row for row in case.climb.layers.rows if not row["passed"]), None)
+    if before is None:
+        return False
+    for row in case.bench.layers(case.plan[0]).rows:
+        if not row["passed"]:
+            return False
+        if (row["at"], row["kind"]) == (before["at"], before["kind"]):
+            return True
+    return False

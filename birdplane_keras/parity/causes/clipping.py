@@ -7,10 +7,16 @@ import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Advice, Hypothesis
-from birdplane_keras.parity.causes.optimizer_settings import pytorchs_optimizer
+from birdplane_keras.parity.causes.optimizer_settings import pytorchs_optimizer, with_config
 from birdplane_keras.torch_equivalents.form import CLIPPING_EPSILON, PyTorchForm
 
 Clip = Callable[[Iterable[Any]], Any]
+SETTINGS = ("global_clipnorm", "clipnorm", "clipvalue")
+CLIPPED = Advice(
+    text="global_clipnorm=... is torch.nn.utils.clip_grad_norm_, clipvalue=... is clip_grad_value_, and clipnorm=... "
+    "clips each tensor by its own norm"
+)
+UNCLIPPED = Advice(text=f"without {', '.join(SETTINGS)}", mend=with_config(dict.fromkeys(SETTINGS)))
 
 
 def suppose_clipping(case: Case) -> Iterator[Hypothesis]:
@@ -19,16 +25,17 @@ def suppose_clipping(case: Case) -> Iterator[Hypothesis]:
     found = keras_clipping(optimizer)
     if found is None and case.pair.torch_clip is None:
         return
-    told, clip = found if found is not None else ("not at all", None)
+    told, clip = found if found is not None else ("", None)
+    if case.pair.torch_clip is None:
+        text, advice = f"the port clips its gradients {told}, the reference does not", UNCLIPPED
+    elif found is None:
+        text, advice = "the port does not clip its gradients, the reference does", CLIPPED
+    else:
+        text, advice = f"the port clips its gradients {told}, the reference in another way", CLIPPED
     yield Hypothesis(
         cause="gradient_clipping",
-        text=f"the port clips its gradients {told}, the reference in another way or not at all",
-        advice=[
-            Advice(
-                text="global_clipnorm=... is torch.nn.utils.clip_grad_norm_, clipvalue=... is clip_grad_value_, and "
-                "clipnorm=... clips each tensor by its own norm"
-            )
-        ],
+        text=text,
+        advice=[advice],
         evidence="read from the Keras optimizer",
         change=lambda run: setattr(run, "clip", clip),
     )

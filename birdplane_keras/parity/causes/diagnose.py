@@ -8,10 +8,11 @@ import numpy as np
 
 from birdplane_keras.errors import BirdplaneError, first_line
 from birdplane_keras.parity.causes import registry
-from birdplane_keras.parity.causes.advice import Advised, breaks_later, gets_further, try_advice
+from birdplane_keras.parity.causes.advice import Advised, breaks_later, gets_further, passes_all, try_advice
 from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.course import explain_course, read_rates
+from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
 from birdplane_keras.parity.causes.hypothesis import Hypothesis
 from birdplane_keras.parity.causes.matching import read_ambiguity
 from birdplane_keras.parity.causes.reading import not_a_number
@@ -29,17 +30,24 @@ def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Fi
     if failed is None:
         return []
     case = Case(bench=bench, failed=failed, climb=climb, budget=Budget(bench.pair.search_seconds))
-    found = merge(explain(case)) or [in_doubt(case)]
+    found = merge(explain(case)) or in_doubt(case)
     climb.notes += dict.fromkeys(case.untried)
     return found
 
 
-def in_doubt(case: Case) -> Finding:
-    """Returns what is told where nothing explains the rung: another matching, or what the port parts by first."""
+def in_doubt(case: Case) -> list[Finding]:
+    """Returns what is told where no change of the reference explains the rung.
+
+    It is another matching, or what mends the port, or at least a rate that differs.
+    """
     ambiguity = read_ambiguity(case)
     if ambiguity is not None and any(fix.tried for fix in ambiguity.fixes):
-        return ambiguity
-    return explain_layer(case) or ambiguity or unknown(case)
+        return [ambiguity]
+    mended = explain_layer(case) or explain_update(case)
+    if mended is not None:
+        return [mended]
+    rates = read_rates(case) if case.rung in ("first_update", "optimizer_state") else []
+    return rates or [ambiguity or unknown(case)]
 
 
 def unknown(case: Case) -> Finding:
@@ -81,8 +89,7 @@ def explain(case: Case) -> list[Finding]:
     for name, value in case.port.tensors[case.rung].items():
         if not np.isfinite(value).all():
             return [not_a_number(case.rung, name, value)]
-    found = try_advice(case, explain_step(case), lambda: gets_further(case))
-    return found or (read_rates(case) if case.rung in ("first_update", "optimizer_state") else [])
+    return try_advice(case, explain_step(case), lambda: gets_further(case))
 
 
 def asked(source: Callable[[Case], Iterable[Any]], case: Case) -> list[Any]:
@@ -111,7 +118,9 @@ def explain_layer(case: Case) -> Finding | None:
     It is the first one that, once it is mended in the port, lets the first layer that differs come later.
     """
     made: set[tuple[str, ...]] = set()
-    for hypothesis in suppose(case) if case.rung == "forward" else ():
+    found = suppose(case) if case.rung == "forward" else []
+    # What was read from layers first, as it is; of the others those of one place first.
+    for hypothesis in [*(h for h in found if h.layers), *(h for h in reversed(found) if not h.layers)]:
         change = tuple(advice.text for advice in hypothesis.advice)
         if case.budget.spent:
             break
@@ -125,6 +134,26 @@ def explain_layer(case: Case) -> Finding | None:
             if any(fix.tried for fix in finding.fixes):
                 return finding
     return None
+
+
+def explain_update(case: Case) -> Finding | None:
+    """Returns that the two optimizers differ, if the port makes every step with the reference's in place of its own."""
+    if case.rung not in registry.UPDATES or case.rung not in STEP_RUNGS or case.budget.spent:
+        return None
+    made = pytorchs_optimizer(case)
+    if made is None:
+        return None
+    ours, theirs = case.pair.keras_model.optimizer, case.pair.torch_optimizer
+    advised = Advised(
+        cause="optimizer",
+        rung=case.rung,
+        text=f"the port's optimizer, {type(ours).__name__}, does not make the updates of the reference's, "
+        f"{type(theirs).__name__}",
+        evidence="with the reference's optimizer in its place, the port passes every rung of the first steps",
+        advice=[made],
+    )
+    (finding,) = try_advice(case, [advised], lambda: passes_all(case))
+    return finding if any(fix.tried for fix in finding.fixes) else None
 
 
 def explain_step(case: Case) -> list[Advised]:

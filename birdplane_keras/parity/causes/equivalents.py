@@ -41,7 +41,7 @@ def equivalent_arguments(case: Case, made: type) -> dict[str, Any]:
         if name != "learning_rate" and name in defaults and not same_number(value, known or 0.0):
             arguments[name] = value
     if not most[DECAY] and defaults.get(DECAY):
-        arguments[DECAY] = None
+        arguments[DECAY] = 0.0
     groups = groups_of(case, by_tensor, most)
     if groups:
         arguments["groups"] = groups

@@ -69,8 +69,10 @@ def option_set(case: Case, one: Difference, option: Option) -> Change:
 def advice_for(case: Case, one: Difference) -> list[Advice]:
     """Returns what to set in the port: an argument, or where it holds for some weights only, PyTorch's groups."""
     optimizer: Any = case.pair.keras_model.optimizer
-    if one.everywhere and one.name in optimizer.get_config():
-        return [Advice(text=f"{one.name}={one.theirs}", mend=with_config({one.name: one.theirs}))]
+    config = optimizer.get_config()
+    if one.everywhere and one.name in config:
+        value = float(one.theirs) if isinstance(config[one.name], float) else one.theirs  # Keras refuses momentum=0
+        return [Advice(text=f"{one.name}={value}", mend=with_config({one.name: value}))]
     made = pytorchs_optimizer(case)
     return [made] if made is not None else [Advice(text=f"no setting of the port's optimizer is PyTorch's {one.name}")]
 
@@ -107,7 +109,7 @@ def decay_advice(case: Case, differing: Sequence[Difference], *, same_form: bool
     if same_form and len(differing) == 1:
         (one,) = differing
         if one.everywhere:
-            amount = one.theirs or None
+            amount = float(one.theirs)
             return [Advice(text=f"weight_decay={amount}", mend=with_config({DECAY: amount}))]
         if one.theirs == 0:
             variables = [case.bench.matching.variables[name] for name in one.tensors]

@@ -16,6 +16,7 @@ SLACK = 2.0  # the changed reference rounds otherwise than the one on which the 
 NEARER = 4.0  # at least so many times nearer to the port must a hypothesis bring the reference
 TOLD = 3  # kinds of what was not tried that are told by name
 
+NEW_DRAWS = 3  # nudged copies that measure the noise of tensors that only the changed reference has
 DRAWS = 8  # nudged copies of the changed reference, where a rung above the one that failed is not explained at once
 
 
@@ -104,6 +105,7 @@ def explain(
     changed = try_it(hypothesis)
     if changed is None:
         return None
+    noise = with_unmeasured(noise, changed, rungs_from(rung), lambda nudge: try_it(hypothesis, nudge=nudge))
     explained = count_explained(rung, port, changed, noise, slack)
     if explained <= hypothesis.fitted:
         return None
@@ -119,6 +121,21 @@ def explain(
         explained = max(explained, count_explained(rung, port, changed, {**widened, rung: noise[rung]}, slack))
     near = closeness(rung, port, changed, noise)
     return Explanation(hypothesis=hypothesis, explained=explained, near=near)
+
+
+def with_unmeasured(noise: Noise, changed: Probe, rungs: Sequence[str], draw: Callable[[int], Probe | None]) -> Noise:
+    """Returns the noise with that of tensors that only the changed reference has: another optimizer's state."""
+    new = {rung: [name for name in changed.tensors[rung] if name not in noise[rung]] for rung in rungs}
+    if not any(new.values()):
+        return noise
+    apart: Noise | None = None
+    for nudge in range(NEW_DRAWS):
+        drawn = draw(nudge)
+        if drawn is not None:
+            apart = distances(changed, drawn, apart)
+    if apart is None:
+        return noise
+    return {**noise, **{rung: {**noise[rung], **{n: apart[rung][n] for n in names}} for rung, names in new.items()}}
 
 
 def count_explained(rung: str, port: Probe, changed: Probe, noise: Noise, slack: float) -> int:

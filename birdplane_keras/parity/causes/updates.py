@@ -82,19 +82,20 @@ def suppose_accumulation(case: Case) -> Iterator[Hypothesis]:
 
 
 def suppose_schedules(case: Case) -> Iterator[Hypothesis]:
-    """Yields a schedule that follows the epochs on one side and the steps on the other, or that one side lacks."""
+    """Yields a schedule that follows the epochs on one side and the steps on the other, or that the port lacks."""
     if case.pair.torch_scheduler is None:
         return
     other = "epoch" if case.pair.schedule_by == "step" else "step"
-    yield Hypothesis(
-        cause="schedule",
-        text=f"the port's rate changes after each {other}, the reference's after each {case.pair.schedule_by}",
-        advice=advise(
-            "a Keras LearningRateSchedule counts steps: multiply its numbers of epochs by the steps of an epoch, or "
-            "set the rate in on_epoch_begin (keras.callbacks.LearningRateScheduler)"
-        ),
-        change=lambda run: setattr(run.schedule, "by", other),
-    )
+    if is_scheduled(case.pair.keras_model.optimizer) or case.pair.keras_callbacks:
+        yield Hypothesis(
+            cause="schedule",
+            text=f"the port's rate changes after each {other}, the reference's after each {case.pair.schedule_by}",
+            advice=advise(
+                "a Keras LearningRateSchedule counts steps: multiply its numbers of epochs by the steps of an epoch, "
+                "or set the rate in on_epoch_begin (keras.callbacks.LearningRateScheduler)"
+            ),
+            change=lambda run: setattr(run.schedule, "by", other),
+        )
     yield Hypothesis(
         cause="schedule",
         text="the port's rate does not follow the reference's schedule",

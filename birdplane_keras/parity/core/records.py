@@ -200,7 +200,9 @@ class Layers:
     """The forward pass layer by layer.
 
     Args:
-        rows: For the report: `name`, `kind`, `passed`, `max_abs_difference`, `tolerance`, `text`.
+        rows: For the report: `name` (of the layer that is wrong if the row is), `at` (the layer that was looked at),
+            `kind` (`between` for what it receives, `alone` for what it makes of the reference's activations),
+            `passed`, `max_abs_difference`, `tolerance`, `text`.
         first: The first layer that differs, by the reference's name; `None` where none does.
         text: How it differs, in words.
     """

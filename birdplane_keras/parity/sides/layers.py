@@ -55,9 +55,9 @@ def compare_layers(
         between = None
         if mine is not None and received[0] is not None:
             between = compare_activations(mine, received, f"what {label} receives, made after {before}")
-            compared += [] if between is None else [between | {"name": before, "kind": "between"}]
+            compared += [] if between is None else [between | {"name": before, "at": match.name, "kind": "between"}]
         row = compare_alone(match, theirs[match.name], label)
-        compared += [] if row is None else [row | {"name": match.name, "kind": "alone"}]
+        compared += [] if row is None else [row | {"name": match.name, "at": match.name, "kind": "alone"}]
         if between is not None:  # else what lies before this layer was not seen, and may be what differs
             before = match.name
     wrong = next((row for row in compared if not row["passed"]), None)
