@@ -72,5 +72,6 @@ def compare_certificates(before: Mapping[str, Any], now: Mapping[str, Any]) -> l
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Returns which parts of the environment changed, in words; empty where none did."""
-    names = [n for n in before["environment"] if before["environment"][n] != now["environment"].get(n)]
-    return ", ".join(f"{n} {before['environment'][n]} then, {now['environment'].get(n)} now" for n in names)
+    then, today = before["environment"], now["environment"]
+    names = [name for name in dict.fromkeys([*then, *today]) if then.get(name) != today.get(name)]
+    return ", ".join(f"{name} {then.get(name, 'not told')} then, {today.get(name, 'not told')} now" for name in names)

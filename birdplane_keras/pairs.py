@@ -1,4 +1,4 @@
-"""Finds the function that makes a pair, without running anything, and calls it."""
+"""Loads the pair that `package.module:function` makes; says which file that is without running it."""
 
 import contextlib
 import dataclasses

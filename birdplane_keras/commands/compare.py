@@ -64,7 +64,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     door = "python scripts/compare.py" if parser.prog == "compare.py" else parser.prog
     parser.epilog = (
         "exit status: 0 the sides match (--verify: the certificate holds), 1 they diverged (it does not), 2 the "
-        f"request or the data is unusable. example: {door} --preset wide --out runs/wide"
+        f"request, the data or the code of a pair is unusable. example: {door} --preset wide --out runs/wide"
     )
 
 

@@ -41,7 +41,7 @@ def pair_command(arguments: argparse.Namespace, prepare: Callable[[], Path]) -> 
     console = Console()
     print_pair(result.content(), console)
     written = result.save(out)
-    save_page(out / PAGE_FILE, result.content())
+    save_page(out / PAGE_FILE, result.content(), trajectory=result.trajectory)
     console.print(f"Written: {', '.join(map(str, [*written, out / PAGE_FILE]))}", soft_wrap=True)
     return 1 if result.verdict == "diverged" else 0
 
@@ -57,6 +57,9 @@ def verify_command(
     """
     before = load_certificate(arguments.verify)
     if before["kind"] == "pair":
+        for flag, value in (("out", arguments.out), ("data-dir", arguments.data_dir)):
+            if value is not None:
+                raise RequestError(f"expected --verify without --{flag}: {arguments.verify} is of a pair")
         now = run_pair_again(arguments, before)
     else:
         if arguments.pair is not None:

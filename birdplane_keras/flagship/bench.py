@@ -32,7 +32,6 @@ class ProgramsBench(PairBench):
     exact_data = True
 
     def __init__(self, port: Port, reference: Reference, *, batch_size: int, seed: int) -> None:
-        self.sides = {"keras": port, "torch": reference}
         self._port, self._reference = port, reference
         self._on_epoch_end: Any = lambda epoch, metrics: None
         ours, theirs = port.data(), reference.data()

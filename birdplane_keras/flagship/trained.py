@@ -10,7 +10,7 @@ from birdplane_keras.errors import RequestError
 from birdplane_keras.flagship.answers import Answering, Answers, PortAnswers, ReferenceAnswers, predictor
 from birdplane_keras.flagship.port import Port
 from birdplane_keras.flagship.reference import Reference
-from birdplane_keras.flagship.report import WEIGHTS_FILE
+from birdplane_keras.flagship.report import REPORT_FILE, WEIGHTS_FILE
 from birdplane_keras.parity.core.disk import plain, sha256_of
 from birdplane_keras.recipe import Recipe
 
@@ -50,7 +50,7 @@ def load_weights(folder: Path, recipe: Recipe) -> dict[str, dict[str, np.ndarray
         RequestError: As `load_trained` says.
     """
     try:
-        report = json.loads((folder / "report.json").read_text())
+        report = json.loads((folder / REPORT_FILE).read_text())
         with np.load(folder / WEIGHTS_FILE) as file:
             stored = {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError) as error:
@@ -73,4 +73,4 @@ def load_weights(folder: Path, recipe: Recipe) -> dict[str, dict[str, np.ndarray
 
 def has_trained(folder: Path) -> bool:
     """Whether a comparison has left trained weights in a folder."""
-    return (folder / WEIGHTS_FILE).exists() and (folder / "report.json").exists()
+    return (folder / WEIGHTS_FILE).exists() and (folder / REPORT_FILE).exists()

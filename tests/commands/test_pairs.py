@@ -1,7 +1,6 @@
-"""`compare.py --pair` and `--verify`, as a person runs them, and the story of the LeNet that the README tells."""
+"""`compare.py --pair` and `--verify`, as a person runs them."""
 
 import hashlib
-import importlib
 import json
 import os
 import subprocess
@@ -11,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from birdplane_keras import cli
-from birdplane_keras.certificates import compare_certificates
-from birdplane_keras.pairs import load_pair
-from birdplane_keras.parity import check_parity
+from birdplane_keras.certificates import compare_certificates, describe_changes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -93,6 +90,10 @@ def test_a_pair_that_matches_exits_0_and_leaves_its_certificate(folder, capsys):
     ]
     content = json.loads((written / "certificate.json").read_text())
     assert (content["source"], content["steps"], content["seed"]) == ("ported:make_pair", 10, 0)
+    page = (written / "report.html").read_text()
+    assert 'id="chart-loss"' in page
+    assert cli.main(["report", str(written)]) == 0
+    assert (written / "report.html").read_text() == page  # drawn again, from what was left
 
 
 def test_a_pair_that_diverged_exits_1_and_prints_cause_and_fix(folder, capsys):
@@ -211,6 +212,7 @@ def test_what_a_certificate_names_does_not_run_unless_it_is_trusted(folder, sour
     ("changed", "told"),
     [
         ({"kind": "recipe"}, "of the kind 'recipe'"),
+        ({"version": 99}, "expected a certificate of version 1, received certificate.json, of 99"),
         ({"hashes": {"torch_data": None}}, "whose hashes names nothing"),
         ({"environment": []}, "whose environment names nothing"),
         ({"verdict": 3}, "whose verdict is no word"),
@@ -223,6 +225,13 @@ def test_a_certificate_that_was_tampered_with_is_refused_in_one_line(folder, cap
     assert cli.compare(["--verify", "certificate.json", "--trust"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
+
+
+def test_the_certificate_of_a_pair_is_verified_without_a_folder(folder, capsys):
+    (folder / "certificate.json").write_text(json.dumps(certificate_of("ported:make_pair")))
+    assert cli.compare(["--verify", "certificate.json", "--trust", "--out", "here"]) == 2
+    assert "expected --verify without --out" in capsys.readouterr().err
+    assert not (folder / "here").exists()
 
 
 def test_a_trusted_certificate_whose_code_ends_the_program_is_an_error(folder, capsys):
@@ -253,6 +262,8 @@ def test_in_another_environment_the_last_bits_may_differ_and_the_verdict_may_not
     ]
     moved = {**later, "hashes": {"torch_data": "d" * 64}}
     assert len(compare_certificates(before, moved)) == 1
+    assert describe_changes(before, later) == "torch 2.13 then, 2.14 now"
+    assert describe_changes({**before, "environment": {}}, later) == "torch not told then, 2.14 now"
     assert compare_certificates({**before, "hashes": {}}, later) == ["torch data was nothing and is aaaaaaaaaaaa"]
 
 
@@ -266,34 +277,3 @@ def test_a_presets_report_is_a_certificate_too(folder, monkeypatch, capsys, data
     (folder / "first" / "report.json").write_text(json.dumps(report))
     assert cli.compare(["--verify", "first/report.json"]) == 1
     assert "no longer holds: torch final weights was 000000000000" in capsys.readouterr().out
-
-
-@pytest.fixture
-def lenet(monkeypatch, images):
-    """Makes the story's pairs from the images that the session has loaded already."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(str(ROOT))
-    module = importlib.import_module("examples.lenet")
-    monkeypatch.setattr(module, "load_data", lambda: images)
-    return lambda function: load_pair(f"examples.lenet:{function}")
-
-
-STORY = [
-    ("make_pair", "data", "not_normalised"),
-    ("make_pair_normalised", "initialisation", "default_initialisation"),
-    ("make_pair_initialised", "first_update", "adam_epsilon"),
-]
-
-
-@pytest.mark.parametrize(("function", "rung", "cause"), STORY, ids=[entry[0] for entry in STORY])
-def test_the_lenet_is_told_what_to_mend(lenet, function, rung, cause):
-    report = check_parity(lenet(function))
-    failed = next(check for check in report.checks if not check.passed)
-    assert (report.verdict, failed.name, report.diagnosis[0].cause) == ("diverged", rung, cause)
-    assert f"First broken rung: {rung}" in README
-    assert f"Cause: {cause}. {report.diagnosis[0].text}." in README
-
-
-@pytest.mark.parametrize("steps", [20, pytest.param(200, marks=pytest.mark.slow)])
-def test_the_lenet_that_followed_the_advice_differs_by_rounding(lenet, steps):
-    assert check_parity(lenet("make_fixed_pair"), steps=steps).verdict == "rounding-only"

@@ -189,6 +189,15 @@ def test_one_training_step_is_seen_by_the_comparison(what):
     assert READERS[what](pair) != before
 
 
+def test_a_changed_setting_is_seen_by_the_comparison():
+    """The same for what a training step does not change."""
+    pair = used_pair()
+    before = READERS["settings"](pair)
+    layer = pair.keras_model.layers[-1]
+    layer.trainable = not layer.trainable
+    assert READERS["settings"](pair) != before
+
+
 def test_an_optimizer_that_was_not_built_trains_on_as_if_it_had_not_been_judged():
     ends = []
     for judged in (True, False):

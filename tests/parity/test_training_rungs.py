@@ -22,7 +22,6 @@ WEIGHTS = {"w": np.ones((2, 2), np.float32)}
 
 def envelope(**changes):
     usual = {
-        "losses": np.array([0, 1e-7, 1e-6, 0]),
         "weights": {"w": 2e-7},
         "outputs": {"outputs": np.full(4, 1e-6)},
         "largest": {"outputs": 1e-6},

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Advice, Mend
-from birdplane_keras.parity.core.check import Check, State
+from birdplane_keras.parity.core.check import State
 from birdplane_keras.parity.core.finding import Finding, Fix
-from birdplane_keras.parity.core.first_steps import compare_within
+from birdplane_keras.parity.core.first_steps import compare_probes
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
 from birdplane_keras.parity.sides.steps import read_port
 
@@ -78,24 +78,19 @@ def mended(case: Case, told: Iterable[Advised], helps: Callable[[], bool]) -> bo
 def passes_all(case: Case) -> bool:
     """Whether the port, as it is now, passes every rung of the first steps."""
     port = Probe.of(read_port(case.bench.port(), case.plan))
-    return all(compare_again(case, rung, port).state is not State.FAILED for rung in STEP_RUNGS)
+    return all(
+        compare_probes(rung, port, case.reference, case.climb.noise).state is not State.FAILED for rung in STEP_RUNGS
+    )
 
 
 def gets_further(case: Case) -> bool:
     """Whether the port, as it is now, passes the rung that broke, or breaks at a later layer of the forward pass."""
     port = Probe.of(read_port(case.bench.port(), case.plan))
     for rung in STEP_RUNGS[: STEP_RUNGS.index(case.rung) + 1]:
-        check = compare_again(case, rung, port)
+        check = compare_probes(rung, port, case.reference, case.climb.noise)
         if check.state is State.FAILED:
             return rung == case.rung == "forward" and breaks_later(case)
     return True
-
-
-def compare_again(case: Case, rung: str, port: Probe) -> Check:
-    """Compares a rung of the first steps of a changed port."""
-    ours, theirs = port.beside(case.reference, rung), case.reference.beside(port, rung)
-    noise = case.climb.noise[rung]
-    return compare_within(rung, ours, theirs, {name: noise[name] for name in theirs})
 
 
 def breaks_later(case: Case) -> bool:

@@ -1,5 +1,6 @@
 """A rung that failed, with everything that was measured on the way: what causes are read from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,13 @@ class Case:
     climb: Climb
     budget: Budget
     untried: list[str] = field(default_factory=list)
+    _supposed: list[Any] | None = None
+
+    def supposed(self, suppose: "Callable[[Case], list[Any]]") -> list[Any]:
+        """Returns the hypotheses that a function supposes, which is asked once: some make steps of either side."""
+        if self._supposed is None:
+            self._supposed = suppose(self)
+        return self._supposed
 
     @property
     def rung(self) -> str:

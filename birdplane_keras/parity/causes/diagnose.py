@@ -8,7 +8,7 @@ import numpy as np
 
 from birdplane_keras.errors import BirdplaneError, first_line
 from birdplane_keras.parity.causes import registry
-from birdplane_keras.parity.causes.advice import Advised, breaks_later, gets_further, passes_all, try_advice
+from birdplane_keras.parity.causes.advice import NOTHING, Advised, breaks_later, gets_further, passes_all, try_advice
 from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.course import explain_course, read_rates
@@ -19,7 +19,7 @@ from birdplane_keras.parity.causes.reading import not_a_number
 from birdplane_keras.parity.causes.search import Explanation, rungs_from, search
 from birdplane_keras.parity.core.check import Check, first_failure
 from birdplane_keras.parity.core.climb import Climb
-from birdplane_keras.parity.core.finding import UNKNOWN, Finding, Fix
+from birdplane_keras.parity.core.finding import UNKNOWN, Finding
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
 from birdplane_keras.parity.sides.bench import PairBench
 
@@ -58,7 +58,7 @@ def unknown(case: Case) -> Finding:
         rung=case.rung,
         text="no known mistake explains it" + (f"; the first thing that differs: {where}" if where else ""),
         evidence=case.failed.reason,
-        fixes=(Fix(text="look at this place on both sides"),),
+        fixes=(NOTHING,),
     )
 
 
@@ -118,7 +118,7 @@ def explain_layer(case: Case) -> Finding | None:
     It is the first one that, once it is mended in the port, lets the first layer that differs come later.
     """
     made: set[tuple[str, ...]] = set()
-    found = suppose(case) if case.rung == "forward" else []
+    found = case.supposed(suppose) if case.rung == "forward" else []
     # What was read from layers first, as it is; of the others those of one place first.
     for hypothesis in [*(h for h in found if h.layers), *(h for h in reversed(found) if not h.layers)]:
         change = tuple(advice.text for advice in hypothesis.advice)
@@ -158,15 +158,21 @@ def explain_update(case: Case) -> Finding | None:
 
 def explain_step(case: Case) -> list[Advised]:
     """Returns the known mistakes that explain a failed rung of the first steps."""
+    unfit: dict[str, str] = {}  # cause -> the first mistake of it that this reference cannot make
 
     def try_it(hypothesis: Hypothesis, *, the_rung_alone: bool = False, nudge: int | None = None) -> Probe | None:
         until = case.rung if the_rung_alone else None
-        return case.bench.probe_changed(case.plan, hypothesis.change, until, nudge=nudge)
+        made = case.bench.probe_changed(case.plan, hypothesis.change, until, nudge=nudge)
+        if made is None:
+            unfit.setdefault(hypothesis.cause, hypothesis.text)
+        return made
 
-    found = search(case.rung, suppose(case), case.port, case.reference, case.climb.noise, try_it, case.budget)
+    found = search(case.rung, case.supposed(suppose), case.port, case.reference, case.climb.noise, try_it, case.budget)
     untried = found.describe_untried(case.pair.search_seconds)
     if untried and (found.best is None or found.best.explained < len(rungs_from(case.rung))):
         case.untried.append(untried)
+    if found.best is None and unfit:
+        case.untried.append(f"this reference cannot make these mistakes: {', '.join(unfit)}")
     return [] if found.best is None else [tell(case.rung, part, found.best) for part in found.best.hypothesis.members]
 
 

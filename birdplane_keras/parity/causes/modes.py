@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator
 
-from torch import nn
-
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, advise
+from birdplane_keras.parity.kinds.batch_norm import MODULES
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.torch_run import TorchRun
-
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def suppose_modes(case: Case) -> Iterator[Hypothesis]:
     """Yields the port in inference mode, and a reference that is partly so where the port is not."""
-    modules = [module for module in case.pair.torch_module.modules() if isinstance(module, NORMALISATIONS)]
+    modules = [module for module in case.pair.torch_module.modules() if isinstance(module, MODULES)]
     if not modules:
         return
     frozen = [layer.name for layer in layers_of(case.pair.keras_model) if is_frozen_normalisation(layer)]
@@ -45,4 +42,4 @@ def is_frozen_normalisation(layer: object) -> bool:
 
 def set_modes(run: TorchRun, *, training: bool) -> None:
     """Puts every normalisation of a run into one mode."""
-    run.modes = [(m, training if isinstance(m, NORMALISATIONS) else mode) for m, mode in run.modes]
+    run.modes = [(m, training if isinstance(m, MODULES) else mode) for m, mode in run.modes]

@@ -174,7 +174,7 @@ def decay_before_step(case: Case, run: TorchRun, amounts: Mapping[float, Sequenc
 def suppose_forms(case: Case) -> list[Hypothesis]:
     """Returns the differences between the rules of the two frameworks that no setting mends."""
     ours, theirs = kinds(case)
-    if ours is None or theirs is None or (ours is not theirs and not shares_rule(ours, theirs)):
+    if ours is None or theirs is None or ours.settings != theirs.settings:
         return []
     optimizer: Any = case.pair.keras_model.optimizer
     scheduled = case.pair.torch_scheduler is not None
@@ -190,11 +190,6 @@ def suppose_forms(case: Case) -> list[Hypothesis]:
         )
         for form in theirs.forms(optimizer, case.pair.torch_optimizer, scheduled=scheduled)
     ]
-
-
-def shares_rule(ours: Any, theirs: Any) -> bool:
-    """Whether two kinds are of one Keras class."""
-    return ours.settings == theirs.settings
 
 
 def of_form(make: Callable[[Sequence[dict[str, Any]]], torch.optim.Optimizer]) -> Change:

@@ -11,7 +11,6 @@ from torch.nn import functional
 from birdplane_keras.parity.causes.activations import rewriting
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, advise
-from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import Call, Rewrite
 
 AVERAGES = {"avg_pool1d", "avg_pool2d", "avg_pool3d"}
@@ -31,7 +30,7 @@ def suppose_pooling(case: Case) -> Iterator[Hypothesis]:
         ),
         change=rewriting(flip_counting),
     )
-    layers = [layer for layer in layers_of(case.pair.keras_model) if isinstance(layer, POOLING)]
+    layers = [layer for layer in case.called_layers if isinstance(layer, POOLING)]
     if layers:
         told = ", ".join(f"{tuple(x.pool_size)} strides {tuple(x.strides)} {x.padding}" for x in layers)
         yield Hypothesis(

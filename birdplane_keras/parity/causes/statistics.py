@@ -11,9 +11,9 @@ from torch import nn
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, Mend, advise, enumerate_names, together
 from birdplane_keras.parity.causes.layer_settings import get
-from birdplane_keras.parity.causes.modes import NORMALISATIONS
 from birdplane_keras.parity.causes.reading import read_off
 from birdplane_keras.parity.core.finding import Finding
+from birdplane_keras.parity.kinds.batch_norm import MODULES
 from birdplane_keras.parity.kinds.mending import attributes_set, class_set
 from birdplane_keras.parity.matching.ledger import LayerMatch
 from birdplane_keras.parity.sides.calls import Call
@@ -41,7 +41,7 @@ def read_randomness(case: Case) -> Iterator[Finding]:
 
 def suppose_statistics(case: Case) -> list[Hypothesis]:
     """Returns other momenta, the biased variance, and both."""
-    normalised = [match for match in case.bench.matching.layers if isinstance(match.module, NORMALISATIONS)]
+    normalised = [match for match in case.bench.matching.layers if isinstance(match.module, MODULES)]
     momenta = list(suppose_momenta(normalised))
     biased = suppose_biased(normalised)
     found = [*momenta, *([together(momenta)] if len(momenta) > 1 else []), *biased]

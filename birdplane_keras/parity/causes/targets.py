@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from birdplane_keras.errors import PairError
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, Mend, advise
 from birdplane_keras.parity.causes.losses import Loss, supposed, with_loss_settings
@@ -28,7 +29,7 @@ def suppose_smoothing(case: Case) -> Iterator[Hypothesis]:
     run.loss_rewrites.append(with_smoothing(1.0))
     try:
         full = float(run.step(case.plan[0]))
-    except Exception:  # a loss that is not a cross-entropy
+    except PairError:  # a loss that takes no such setting
         return
     if full == reference:
         return

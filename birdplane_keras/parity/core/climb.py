@@ -57,6 +57,15 @@ class Climb:
             raise RuntimeError("expected the rung `forward` to have been taken")
         return self.port, self.reference
 
+    def locate(self, step: int) -> tuple[int, int]:
+        """Returns the epoch of a step, from 0, and the batch of that epoch; epochs may have unequal numbers of them."""
+        batch = step
+        for epoch, batches in enumerate(self.bench.batches(step + 1)[1]):
+            if batch < len(batches):
+                return epoch, batch
+            batch -= len(batches)
+        return 0, step
+
     def keep_hashes(self, what: str, keras: Tensors, torch: Tensors) -> None:
         """Notes the sums of both sides' tensors, in the order of the reference's names."""
         for side, tensors in (("keras", keras), ("torch", torch)):

@@ -14,14 +14,12 @@ class Envelope:
     """How far copies of the reference, nudged by one ULP, drifted from it.
 
     Args:
-        losses: (steps,) the larger difference of a copy's loss, for every step.
         weights: Name -> the largest difference of a copy's tensor, at any checkpoint.
         outputs: Name -> (N,) for each validation example, the largest difference of its output at the end.
         largest: Name -> the largest of these.
         churn: Name of an output that is scores -> the most validation examples that a copy names otherwise.
     """
 
-    losses: np.ndarray
     weights: Mapping[str, float]
     outputs: Mapping[str, np.ndarray]
     largest: Mapping[str, float]

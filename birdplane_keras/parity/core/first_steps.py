@@ -77,9 +77,13 @@ def draws_of_noise(climb: Climb, plan: Rows) -> Iterator[Reading]:
 
 def compare_step(climb: Climb, rung: str) -> Check:
     """Compares one rung of the first steps."""
-    port, reference = climb.first_steps()
+    return compare_probes(rung, *climb.first_steps(), climb.noise)
+
+
+def compare_probes(rung: str, port: Probe, reference: Probe, noise: Noise) -> Check:
+    """Compares one rung of the first steps of two sides."""
     ours, theirs = port.beside(reference, rung), reference.beside(port, rung)
-    return compare_within(rung, ours, theirs, {name: climb.noise[rung][name] for name in theirs})
+    return compare_within(rung, ours, theirs, {name: noise[rung][name] for name in theirs})
 
 
 def compare_within(rung: str, keras: Tensors, torch: Tensors, noise: Mapping[str, float]) -> Check:

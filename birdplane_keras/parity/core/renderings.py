@@ -37,7 +37,8 @@ def describe_failure(content: Mapping[str, Any]) -> str:
 
 def describe_fixes(finding: Mapping[str, Any]) -> Sequence[str]:
     """Returns what to change, a line for each place, and whether the judge has tried it."""
-    return [fix["text"] + ("" if fix["tried"] else " (not tried)") for fix in finding["fixes"]]
+    lines: list[str] = finding["fix"].splitlines()
+    return lines
 
 
 def render_text(content: Mapping[str, Any]) -> str:

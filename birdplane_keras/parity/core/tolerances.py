@@ -42,7 +42,7 @@ ROUNDING = Tolerance(
 AT_A_KINK = 2  # times the furthest of many draws, where a gradient jumps: see `first_steps.MOST_DRAWS`
 ENVELOPE = Tolerance(
     factor=10,
-    noise="the reference against copies of itself with weights moved by one ULP",
+    noise="the reference against copies of itself with weights, inputs and settings moved by one ULP",
     reason="a copy's drift is one draw of what rounding does; three copies nudged at other weights, and one that "
     "multiplies and adds as Keras does, came at most 3.9 times as far in weights, logits and epoch losses (both "
     "presets, seed 0, 100 epochs); more than twice that, for draws not seen",

@@ -151,9 +151,7 @@ def state_of(together: Lockstep, **known: Any) -> Training:
     if others and broken is None:
         outputs, largest, flipped = measure_outputs(others, theirs)
         allowed = {name: max(point[name] for point in together.drift) for name in together.drift[-1]}
-        envelope = Envelope(
-            losses=together.loss_drift(), weights=allowed, outputs=outputs, largest=largest, churn=flipped
-        )
+        envelope = Envelope(weights=allowed, outputs=outputs, largest=largest, churn=flipped)
     together.close()
     return Training(together=together, weights=weights, predictions=(ours, theirs), envelope=envelope, **known)
 
@@ -189,8 +187,8 @@ def compare_losses(keras: np.ndarray, torch: np.ndarray, training: Training) -> 
 
 def place_break(climb: Climb, check: Check, broken: Break) -> Check:
     """Returns the failed check of a trajectory with its exact place."""
-    batches = len(next(climb.bench.batches(1)[1]))
-    place = Place(tensor=broken.tensor, step=broken.step, epoch=broken.step // batches, batch=broken.step % batches)
+    epoch, batch = climb.locate(broken.step)
+    place = Place(tensor=broken.tensor, step=broken.step, epoch=epoch, batch=batch)
     told = f"all agreed after step {broken.agreed}" if broken.agreed >= 0 else "from the start"
     reason = f"{broken.tensor} is beyond at step {broken.step} ({told}): {ENVELOPE}"
     return replace(check, state=State.FAILED, code=check.code or "beyond", place=place, reason=reason)

@@ -6,10 +6,12 @@ from torch import nn
 from birdplane_keras.parity.kinds.kind import Kind, of, received_as_map, returned_as_map
 from birdplane_keras.parity.kinds.normalisation import epsilon, feature_rules
 
+MODULES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 KIND = Kind(
     name="BatchNorm",
     is_keras=of(keras.layers.BatchNormalization),
-    is_torch=of(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    is_torch=of(*MODULES),
     rules=feature_rules,
     settings=epsilon,
     received=received_as_map,

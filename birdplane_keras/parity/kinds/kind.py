@@ -148,11 +148,7 @@ def main_output(placed: Placed, output: Any) -> torch.Tensor:
 
 def call_on_one(placed: Placed, args: Sequence[Any], turn: Callable[[Any], Any]) -> Any:
     """Calls a Keras layer on what the PyTorch layer received, its first argument, turned."""
-    given = turn(args[0])
-    try:
-        return placed.layer(given, training=True)
-    except TypeError:
-        return placed.layer(given)
+    return placed.layer(turn(args[0]), training=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,3 +171,9 @@ def largest_shape(unit: KerasUnit | TorchUnit, ledger: Ledger) -> Sequence[int]:
     )
     shapes = [sorted(weight.shape) for weight in weights]
     return max(shapes, key=lambda shape: torch.Size(shape).numel(), default=[])
+
+
+def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns parameters and buffers by dotted name, tied ones under each name."""
+    parameters, buffers = module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
+    return {**dict(parameters), **dict(buffers)}

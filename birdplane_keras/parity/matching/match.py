@@ -16,7 +16,7 @@ from birdplane_keras.parity.matching.as_told import match_as_told, match_variabl
 from birdplane_keras.parity.matching.by_kind import ambiguous_groups, match_by_kind
 from birdplane_keras.parity.matching.by_name import match_by_name
 from birdplane_keras.parity.matching.feature_order import read_graph
-from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, count
+from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, count, tensors_of
 
 LayerMapping = Mapping[str, str | tuple[str, tuple[int, ...]]]
 
@@ -73,12 +73,8 @@ def match_layers(keras_model: Any, torch_module: nn.Module, mapping: LayerMappin
         TransferError: A side has no weights yet.
     """
     require_built(keras_model, torch_module)
-    tensors = {
-        **dict(torch_module.named_parameters(remove_duplicate=False)),
-        **dict(torch_module.named_buffers(remove_duplicate=False)),
-    }
     graph = read_graph(keras_model)
-    ledger = Ledger(tensors=tensors, orders=graph.orders)
+    ledger = Ledger(tensors=tensors_of(torch_module), orders=graph.orders)
     mapping = dict(mapping or {})
     paths = {variable.path for variable in keras_model.weights}
     for path in [key for key in mapping if key in paths]:

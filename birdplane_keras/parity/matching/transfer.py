@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from birdplane_keras.errors import TransferError
+from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import LayerMapping, Matching, match_layers
 from birdplane_keras.parity.sides.arrays import to_numpy
 
@@ -85,9 +86,3 @@ def fitting(keras_model: Any, torch_module: nn.Module, mapping: LayerMapping | N
             f"{listed}"
         )
     return matching
-
-
-def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Returns parameters and buffers by dotted name, tied ones under each name."""
-    parameters, buffers = module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
-    return {**dict(parameters), **dict(buffers)}

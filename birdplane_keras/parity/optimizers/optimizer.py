@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import torch
 
+from birdplane_keras.torch_equivalents.form import as_given
+
 # PyTorch's name of a state -> Keras' variables in the order of its weights, and what makes PyTorch's value of theirs.
 KerasStates = Mapping[str, tuple[Sequence[Any], float]]
-Values = Mapping[str, Any]  # settings by Keras' names
 Option = str | tuple[str, int]  # of a parameter group of PyTorch's: its name, or a place in it
 
 CLOSE = 1e-6  # relative difference below which two settings are one number: Keras keeps some in float32
@@ -108,4 +109,4 @@ def is_scheduled(optimizer: Any) -> bool:
 
 def rate_of(optimizer: Any) -> float:
     """Returns the rate of the next step of a Keras optimizer, as it was typed."""
-    return float(str(keras.ops.convert_to_numpy(optimizer.learning_rate)[()]))
+    return as_given(optimizer.learning_rate)

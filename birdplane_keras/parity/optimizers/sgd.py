@@ -52,7 +52,8 @@ def states(optimizer: Any) -> KerasStates:
         return {}
     if isinstance(optimizer, torch_equivalents.SGD):
         return {"momentum_buffer": (optimizer.momentums, 1.0)}
-    return {} if is_scheduled(optimizer) else {"momentum_buffer": (optimizer.momentums, -1 / rate_of(optimizer))}
+    rate = 0.0 if is_scheduled(optimizer) else rate_of(optimizer)
+    return {"momentum_buffer": (optimizer.momentums, -1 / rate)} if rate else {}
 
 
 def complete(optimizer: Any) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from birdplane_keras.errors import PairError, errors_of_pair
 from birdplane_keras.parity.pair import Batches, Pair, count_examples, flatten
 
+VALIDATED = slice(256)  # of the data, where a pair has no validation data
 FUNCTIONS = (  # of a pair, that are called with arrays or numbers
     "to_keras",
     "targets_to_keras",
@@ -20,6 +21,32 @@ FUNCTIONS = (  # of a pair, that are called with arrays or numbers
     "batches",
     "keras_batches",
 )
+
+
+class Epochs:
+    """Where a run is: which batch of which epoch, whose lengths may differ.
+
+    Args:
+        batches: From the epoch to the row numbers of its batches.
+        size: N, by which the numbers of the examples of an epoch are greater than those of the one before.
+    """
+
+    def __init__(self, batches: Batches, size: int) -> None:
+        self._batches, self._size = batches, size
+        self.epoch, self.batch, self._length = -1, 0, 0
+
+    def begin(self, rows: np.ndarray) -> bool:
+        """Takes note of a batch that begins; returns whether it is the first of an epoch."""
+        epoch = int(rows[0]) // self._size
+        first = epoch != self.epoch
+        if first:
+            self.epoch, self.batch, self._length = epoch, 0, len(self._batches(epoch))
+        return first
+
+    def end(self) -> bool:
+        """Takes note that the batch has ended; returns whether it was the last of its epoch."""
+        self.batch += 1
+        return self.batch == self._length
 
 
 def named_leaves(structure: Any, name: str) -> dict[str, Any]:
@@ -100,13 +127,16 @@ def keras_view(pair: Pair, data: tuple[Any, Any]) -> tuple[Any, Any]:
     )
 
 
-def validation_inputs(pair: Pair) -> tuple[Any, Any]:
-    """Returns the inputs to predict, in the reference's layout and in the port's."""
-    if pair.validation_data is not None:
-        return pair.validation_data[0], keras_view(pair, pair.validation_data)[0]
-    few = slice(256)
-    port = pair.keras_data or keras_view(pair, pair.data)
-    return take(pair.data[0], few), take(port[0], few)
+def validation_inputs(pair: Pair) -> Any:
+    """Returns the inputs to predict, in the reference's layout."""
+    return take(pair.data[0], VALIDATED) if pair.validation_data is None else pair.validation_data[0]
+
+
+def port_validation_inputs(pair: Pair, examples: Examples) -> Any:
+    """Returns the same in the port's layout; `examples` are the port's."""
+    if pair.validation_data is None:
+        return take(examples.data[0], VALIDATED)
+    return keras_view(pair, pair.validation_data)[0]
 
 
 def build_batches(pair: Pair, seed: int) -> Pair:

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import keras
@@ -18,7 +19,7 @@ from birdplane_keras.parity.kinds.mending import attributes_set
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import dropout_replaced, layers_of, seeds_of
-from birdplane_keras.parity.sides.examples import port_examples
+from birdplane_keras.parity.sides.examples import Epochs, port_examples, port_validation_inputs
 from birdplane_keras.parity.sides.listening import Heard, listening
 from birdplane_keras.parity.sides.plain import PlainState, plain_state, put_back
 from birdplane_keras.parity.sides.views import KerasView
@@ -129,6 +130,21 @@ class KerasHost:
             guest.kept = dataclasses.replace(self.save(), callbacks=guest.kept.callbacks)
         self.restore(run.kept)
         self._guest = weakref.ref(run)
+
+    @cached_property
+    def validation(self) -> Any:
+        """The inputs to predict, in the port's layout."""
+        return port_validation_inputs(self.pair, self.examples)
+
+    def new_epochs(self) -> Epochs:
+        """Returns what counts the batches and epochs of a run.
+
+        Raises:
+            RuntimeError: The pair does not state its batches.
+        """
+        if self.pair.keras_batches is None:
+            raise RuntimeError("expected batches, which build_batches has stated")
+        return Epochs(self.pair.keras_batches, self.examples.size)
 
     def new_state(self) -> PortState:
         """Returns the state that a new run starts from: without gradients, its callbacks untold."""

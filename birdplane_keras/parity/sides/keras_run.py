@@ -12,8 +12,8 @@ from birdplane_keras.parity.core.records import States, Tensors
 from birdplane_keras.parity.core.samples import Places
 from birdplane_keras.parity.optimizers.registry import comparable_states, keras_states
 from birdplane_keras.parity.private_keras import build_for
-from birdplane_keras.parity.sides.arrays import to_numpy
-from birdplane_keras.parity.sides.examples import describe_shapes, mapped, named_leaves, validation_inputs
+from birdplane_keras.parity.sides.arrays import to_numpy, to_view
+from birdplane_keras.parity.sides.examples import describe_shapes, mapped, named_leaves
 from birdplane_keras.parity.sides.keras_host import KerasHost
 
 CALLBACKS = "keras_callbacks of the pair failed"
@@ -29,8 +29,7 @@ class KerasRun:
     def __init__(self, host: KerasHost) -> None:
         self.host = host
         self.kept = host.new_state()
-        self._epoch = -1
-        self._batch = 0
+        self._epochs = host.new_epochs()
         self._loss, self._examples = 0.0, 0
         self._gradients: dict[int, torch.Tensor] = {}  # of the last step, as they were heard
 
@@ -39,7 +38,7 @@ class KerasRun:
         self.host.activate(self)
         inputs, targets = self.host.examples.take(rows)
         with errors_of_pair(CALLBACKS):
-            self._begin(int(rows[0]) // self.host.examples.size)
+            self._begin(rows)
         with errors_of_pair(lambda: f"the Keras model cannot be trained on inputs {self._describe(inputs)}"):
             loss = self._loss_of(self._train(inputs, targets))
         self._gradients = dict(self.host.heard.gradients)
@@ -83,29 +82,28 @@ class KerasRun:
             raise PairError(f"expected the port's train_step to return {{'loss': ...}}, received {told}")
         return np.asarray(keras.ops.convert_to_numpy(logs["loss"]), np.float32)
 
-    def _begin(self, epoch: int) -> None:
+    def _begin(self, rows: np.ndarray) -> None:
         """Tells the callbacks that a batch begins, and an epoch if it is the first of one."""
         callbacks = self.kept.callbacks
         if callbacks is None:
             return
-        if self._epoch < 0:
+        if self._epochs.epoch < 0:
             callbacks.on_train_begin()
-        if epoch != self._epoch:
-            self._epoch, self._batch, self._loss, self._examples = epoch, 0, 0.0, 0
-            callbacks.on_epoch_begin(epoch)
-        callbacks.on_train_batch_begin(self._batch)
+        if self._epochs.begin(rows):
+            self._loss, self._examples = 0.0, 0
+            callbacks.on_epoch_begin(self._epochs.epoch)
+        callbacks.on_train_batch_begin(self._epochs.batch)
 
     def _end(self, loss: float, examples: int) -> None:
         """Tells the callbacks that a batch has ended, and an epoch if it was the last of one."""
-        callbacks, batches = self.kept.callbacks, self.host.pair.keras_batches
-        if callbacks is None or batches is None:
+        callbacks = self.kept.callbacks
+        if callbacks is None:
             return
         self._loss, self._examples = self._loss + loss * examples, self._examples + examples
         logs = {"loss": self._loss / self._examples}
-        callbacks.on_train_batch_end(self._batch, logs)
-        self._batch += 1
-        if self._batch == len(batches(self._epoch)):
-            callbacks.on_epoch_end(self._epoch, logs)
+        callbacks.on_train_batch_end(self._epochs.batch, logs)
+        if self._epochs.end():
+            callbacks.on_epoch_end(self._epochs.epoch, logs)
 
     def outputs_in_training(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the outputs for some examples in training mode, for a step that does not show them.
@@ -128,7 +126,7 @@ class KerasRun:
     def predict(self, inputs: Any | None = None) -> dict[str, np.ndarray]:
         """Returns the outputs in evaluation mode for the validation inputs, or for others, with Dropout as it is."""
         self.host.activate(self)
-        given = validation_inputs(self.host.pair)[1] if inputs is None else inputs
+        given = self.host.validation if inputs is None else inputs
         with self.host.dropping(), errors_of_pair("the Keras model cannot predict the validation inputs"):
             return flat(self.host.model.predict_on_batch(given))
 
@@ -169,7 +167,7 @@ class KerasRun:
         states = comparable_states(self.host.optimizer)
         for match, index in self.host.view.trained(self.host.optimizer):
             for state, (values, scale) in states.items():
-                value = to_numpy(values[index].value) * np.float32(scale)
+                value = to_view(values[index].value) * np.float32(scale)
                 kept[match.name, state] = match.from_keras(value)
         return kept
 
@@ -206,11 +204,8 @@ class KerasRun:
 
 
 def call(model: Any, inputs: Any, training: bool) -> Any:
-    """Calls a model in one mode or the other, if it has modes."""
-    try:
-        return model(inputs, training=training)
-    except TypeError:
-        return model(inputs)
+    """Calls a model in one mode or the other; Keras leaves the mode out where `call` does not take it."""
+    return model(inputs, training=training)
 
 
 def flat(outputs: Any) -> dict[str, np.ndarray]:

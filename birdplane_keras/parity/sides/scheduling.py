@@ -1,10 +1,14 @@
 """When a scheduler of the reference is called, and with what."""
 
+import copy
 import inspect
 import warnings
 from typing import Any
 
-from birdplane_keras.parity.pair import Pair
+import numpy as np
+
+from birdplane_keras.parity.pair import Pair, count_examples
+from birdplane_keras.parity.sides.examples import Epochs
 
 
 class Schedule:
@@ -15,16 +19,27 @@ class Schedule:
     """
 
     def __init__(self, pair: Pair) -> None:
+        if pair.batches is None:
+            raise RuntimeError("expected batches, which build_batches has stated")
         self.by = pair.schedule_by
-        self.steps_per_epoch = len(pair.batches(0)) if pair.batches else 1
         self.steps = 0
+        self._epochs = Epochs(pair.batches, count_examples(pair.data))
         self._loss, self._examples = 0.0, 0
 
-    def made(self, scheduler: Any, loss: float, examples: int) -> None:
-        """Counts a step with its loss, and calls the scheduler if it is time."""
+    def copy(self) -> "Schedule":
+        """Returns one that counts on from here by itself."""
+        copied = copy.copy(self)
+        copied._epochs = copy.copy(self._epochs)
+        return copied
+
+    def made(self, scheduler: Any, loss: float, rows: np.ndarray) -> None:
+        """Counts a step by its loss and the numbers of its examples, and calls the scheduler if it is time."""
         self.steps += 1
-        self._loss, self._examples = self._loss + loss * examples, self._examples + examples
-        if scheduler is None or (self.by == "epoch" and self.steps % self.steps_per_epoch):
+        if scheduler is None:
+            return
+        self._loss, self._examples = self._loss + loss * len(rows), self._examples + len(rows)
+        self._epochs.begin(rows)
+        if not self._epochs.end() and self.by == "epoch":
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.core.records import Reading, Role, States, Tensors
-from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.arrays import to_numpy
 from birdplane_keras.parity.sides.examples import take, validation_inputs
 from birdplane_keras.parity.sides.keras_run import KerasRun, flat
@@ -15,12 +14,6 @@ from birdplane_keras.parity.sides.torch_run import TorchRun
 
 EVALUATED = 256  # validation examples, at most, whose outputs `evaluation` compares
 GLIMPSED = 16  # of these that a hypothesis predicts
-
-
-def evaluated_inputs(pair: Pair, examples: int) -> tuple[Any, Any]:
-    """Returns the first of the validation inputs, in the reference's layout and in the port's."""
-    theirs, ours = validation_inputs(pair)
-    return take(theirs, slice(examples)), take(ours, slice(examples))
 
 
 def read_reference(run: TorchRun, plan: Sequence[np.ndarray], examples: int = EVALUATED) -> Iterator[Reading]:
@@ -32,7 +25,7 @@ def read_reference(run: TorchRun, plan: Sequence[np.ndarray], examples: int = EV
         examples: How many validation examples are predicted.
     """
     first: dict[str, dict[str, np.ndarray]] = {}
-    inputs = evaluated_inputs(run.pair, examples)[0]
+    inputs = take(validation_inputs(run.pair), slice(examples))
 
     def on_gradients(outputs: Any) -> None:
         first["forward"] = run.to_port(outputs)
@@ -91,7 +84,7 @@ def read_port(run: KerasRun, plan: Sequence[np.ndarray], *, reorder: int | None 
     random = np.random.default_rng(reorder)
     orders = [np.arange(len(rows)) if reorder is None else random.permutation(len(rows)) for rows in plan]
     plan = [rows[order] for rows, order in zip(plan, orders, strict=True)]
-    inputs = evaluated_inputs(run.host.pair, EVALUATED)[1]
+    inputs = take(run.host.validation, slice(EVALUATED))
     yield from label("evaluation", run.predict(inputs), Role.OUTPUT, "{} at the start")
     unheard: dict[str, np.ndarray] | None = run.outputs_in_training(plan[0]) if run.host.plugin is not None else None
     for step, rows in enumerate(plan):

@@ -97,7 +97,7 @@ class TorchRun:
     def fork(self, nudge: int) -> "TorchRun":
         """Returns a copy in the state that this run is in, with nudged weights."""
         forked = copy.copy(self)
-        forked.schedule = copy.copy(self.schedule)
+        forked.schedule = self.schedule.copy()
         forked._copy(self.module, self.optimizer, self.scheduler, self.loss)
         forked.modes = [(m, mode) for m, (_, mode) in zip(forked.module.modules(), self.modes, strict=True)]
         forked._nudge = self._new_nudge(nudge)
@@ -120,10 +120,10 @@ class TorchRun:
         self.set_training()
         inputs, targets = self.examples.take(rows)
         with errors_of_pair(lambda: f"the PyTorch module cannot be trained on inputs {describe_shapes(inputs)}"):
-            return self._train(inputs, targets, len(rows), on_gradients)
+            return self._train(inputs, targets, rows, on_gradients)
 
     def _train(
-        self, inputs: Any, targets: Any, examples: int, on_gradients: Callable[[Any], None] | None
+        self, inputs: Any, targets: Any, rows: np.ndarray, on_gradients: Callable[[Any], None] | None
     ) -> np.ndarray:
         with self.patched():
             outputs = self.call(inputs)
@@ -140,7 +140,7 @@ class TorchRun:
             if self.zero_grad:  # after the update, not before the next: several runs wait for each other
                 self.optimizer.zero_grad()
         value = to_numpy(loss)
-        self.schedule.made(self.scheduler, float(value), examples)
+        self.schedule.made(self.scheduler, float(value), rows)
         return value
 
     def compute_loss(self, outputs: Any, targets: Any) -> torch.Tensor:
@@ -209,7 +209,7 @@ class TorchRun:
     def predict(self, inputs: Any | None = None) -> dict[str, np.ndarray]:
         """Returns the outputs in evaluation mode for the validation inputs, or for others."""
         self.module.eval()
-        given = validation_inputs(self.pair)[0] if inputs is None else inputs
+        given = validation_inputs(self.pair) if inputs is None else inputs
         told = errors_of_pair("the PyTorch module cannot predict the validation inputs")
         with told, torch.no_grad(), self.rounded(), self.patched(dropout=True):
             outputs = self.call(given)

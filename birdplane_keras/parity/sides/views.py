@@ -11,7 +11,7 @@ from birdplane_keras.parity.core.samples import Places
 from birdplane_keras.parity.kinds.layouts import TensorMatch
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.private_keras import variables_of
-from birdplane_keras.parity.sides.arrays import to_numpy, to_view
+from birdplane_keras.parity.sides.arrays import to_view
 
 
 class TorchView:
@@ -38,7 +38,7 @@ class TorchView:
     def read(self, name: str) -> np.ndarray:
         """Returns a copy of a tensor."""
         match = self.matches[name]
-        return match.from_torch(*(to_numpy(self._values[part]) for part in match.torch))
+        return match.from_torch(*(to_view(self._values[part]) for part in match.torch))
 
     def read_some(self, name: str, places: Places) -> np.ndarray:
         """Returns the values at some places of a tensor."""
@@ -50,18 +50,10 @@ class TorchView:
         found: dict[str, np.ndarray] = {}
         for name, match in self.matches.items():
             values = [read(self._parameters[part]) if part in self._parameters else None for part in match.torch]
-            value = match.gradient_from_torch(*(v if v is None else to_numpy(v) for v in values))
+            value = match.gradient_from_torch(*(v if v is None else to_view(v) for v in values))
             if value is not None:
                 found[name] = value
         return found
-
-    def set_weights(self, weights: Tensors) -> None:
-        """Sets all matched tensors."""
-        with torch.no_grad():
-            for match in self.matches.values():
-                current = [to_numpy(self._values[name]) for name in match.torch]
-                for name, value in zip(match.torch, match.to_torch(weights[match.name], current), strict=True):
-                    self._values[name].copy_(torch.as_tensor(np.asarray(value)))
 
 
 class KerasView:
@@ -89,7 +81,7 @@ class KerasView:
 
     def turned(self, name: str, value: torch.Tensor) -> np.ndarray:
         """Returns a copy of something in the shape of a tensor, such as its gradient, in the reference's layout."""
-        return self.matches[name].from_keras(to_numpy(value))
+        return self.matches[name].from_keras(to_view(value))
 
     def read_some(self, name: str, places: Places) -> np.ndarray:
         """Returns the values at some places of a tensor."""

@@ -1,0 +1,55 @@
+"""The story of the LeNet that the README tells: what it quotes is what the judge says."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from birdplane_keras.pairs import load_pair
+from birdplane_keras.parity import check_parity
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def lenet(monkeypatch, images):
+    """Makes the story's pairs from the images that the session has loaded already."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+    module = importlib.import_module("examples.lenet")
+    monkeypatch.setattr(module, "load_data", lambda: images)
+    return lambda function: load_pair(f"examples.lenet:{function}")
+
+
+STORY = [
+    ("make_pair", "data", "not_normalised"),
+    ("make_pair_normalised", "initialisation", "default_initialisation"),
+    ("make_pair_initialised", "first_update", "adam_epsilon"),
+]
+
+
+STORY_TOLD = README.partition("### A story: LeNet")[2].split("```")
+
+
+def without_numbers(text):
+    """Another machine rounds otherwise."""
+    return re.sub(r"\d[\d.e-]*", "#", text)
+
+
+@pytest.mark.parametrize(("function", "rung", "cause"), STORY, ids=[entry[0] for entry in STORY])
+def test_the_lenet_is_told_what_to_mend(lenet, function, rung, cause):
+    report = check_parity(lenet(function))
+    failed = next(check for check in report.checks if not check.passed)
+    assert (report.verdict, failed.name, report.diagnosis[0].cause) == ("diverged", rung, cause)
+    told = str(report)
+    (block,) = [block for block in STORY_TOLD if f"First broken rung: {rung} " in block]
+    for line in block.strip().splitlines()[1:]:
+        assert without_numbers(line.partition(" …")[0]) in without_numbers(told), line
+    assert f"Cause: {cause}. {report.diagnosis[0].text}." in block
+
+
+@pytest.mark.parametrize("steps", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_the_lenet_that_followed_the_advice_differs_by_rounding(lenet, steps):
+    assert check_parity(lenet("make_fixed_pair"), steps=steps).verdict == "rounding-only"
