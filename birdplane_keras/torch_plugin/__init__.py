@@ -13,10 +13,9 @@ from contextlib import contextmanager
 
 import keras
 
-from birdplane_keras.torch_plugin.attachment import KINDS, Attachment, stock_path
+from birdplane_keras.torch_plugin.attachment import AUDITS, KINDS, PLUGIN_ATTRIBUTE, Attachment, stock_path
 from birdplane_keras.torch_plugin.errors import TorchPluginError, TorchPluginWarning
 from birdplane_keras.torch_plugin.explain import explain_attachment
-from birdplane_keras.torch_plugin.watch import PLUGIN_ATTRIBUTE
 
 __all__ = [
     "ENGINES",
@@ -32,7 +31,9 @@ __all__ = [
 ENGINES = ("exact", "fused")
 
 
-def attach(model: keras.Model, engine: str = "exact", strict: bool = False) -> keras.Model:
+def attach(
+    model: keras.Model, engine: str = "exact", strict: bool = False, audit: str = "epoch", traces: int = 8
+) -> keras.Model:
     """Makes a model run its steps from traces, and returns it.
 
     Each step is traced at its first batch of a signature, proved against Keras' own step on that batch, and replayed
@@ -44,19 +45,28 @@ def attach(model: keras.Model, engine: str = "exact", strict: bool = False) -> k
         engine: `exact`, whose `Dense` layers round as `torch.nn.Linear` does, or `fused`, which also makes the product
             of a weight's gradient and its plain-SGD update one operation, and differs by rounding.
         strict: Raise `TorchPluginError` instead of falling back; at once where the model itself is the reason.
+        audit: When a step is also made by stock Keras, from the same state, and compared before the traced one counts:
+            `epoch`, the first batch of every epoch and of every `evaluate` and `predict`; `step`, every one; `never`.
+            An audit costs a stock step and copies of what the step writes.
+        traces: How many traces of a kind of step (train, test, predict) are held at most. Each shape of a batch, and
+            each value of what the step reads from Python, needs its own; what is beyond runs on the stock path.
 
     Raises:
         TypeError: Not a Keras model.
-        ValueError: An unknown engine, or Keras runs on another backend.
+        ValueError: An unknown engine or audit, no trace allowed, or Keras runs on another backend.
         TorchPluginError: With `strict`, the model cannot be traced.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"expected a keras.Model, received a {type(model).__name__}")
     if engine not in ENGINES:
         raise ValueError(f"expected an engine among {', '.join(ENGINES)}, received {engine!r}")
+    if audit not in AUDITS:
+        raise ValueError(f"expected audit among {', '.join(AUDITS)}, received {audit!r}")
+    if traces < 1:
+        raise ValueError(f"expected one trace or more, received traces={traces}")
     if keras.backend.backend() != "torch":
         raise ValueError(f"expected Keras on the torch backend, received {keras.backend.backend()}: set KERAS_BACKEND")
-    attachment = Attachment(model, engine, strict)
+    attachment = Attachment(model, engine, strict, audit, traces)
     reasons = {kind: attachment.refusal(kind) for kind in KINDS}
     if strict and any(reasons.values()):
         kind, reason = next((kind, reason) for kind, reason in reasons.items() if reason)

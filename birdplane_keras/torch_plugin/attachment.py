@@ -1,54 +1,47 @@
 """Puts the traced steps in the place of a model's own, batch by batch, and keeps account of it."""
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import torch
 from keras import tree
-from keras.src.backend.torch.trainer import TorchTrainer
 
-from birdplane_keras.torch_plugin.batches import describe, flatten, rebuild, require_plain, signature
+from birdplane_keras.torch_plugin.audits import AuditFailedError, audited
+from birdplane_keras.torch_plugin.batches import (
+    describe,
+    flatten,
+    mode_that_is_on,
+    rebuild,
+    require_plain,
+    signature,
+)
+from birdplane_keras.torch_plugin.entries import Entries, Entry
 from birdplane_keras.torch_plugin.errors import (
     NotTraceableError,
     StateChangedError,
+    TooLargeError,
     TorchPluginError,
     TorchPluginWarning,
 )
 from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for_parity, lay_out_for_parts
+from birdplane_keras.torch_plugin.private_keras import STOCK_TRAINER, compiled_parts
 from birdplane_keras.torch_plugin.steps import Settings, Step
+from birdplane_keras.torch_plugin.trying import auditing, trying
 from birdplane_keras.torch_plugin.updates import is_plain_sgd
-from birdplane_keras.torch_plugin.watch import Watch, watch_model
 
 KINDS = ("train", "test", "predict")
-# A model whose Python numbers change more often than this would spend its time on tracing.
-MOST_TRACES = 8
-
-
-@dataclass(kw_only=True)
-class Entry:
-    """A signature's trace, or the reason why there is none.
-
-    Args:
-        kind: `train`, `test` or `predict`.
-        batch: The batch's shapes and types in words.
-        watch: Over the model; the entry holds as long as nothing has changed.
-        step: The trace; `None` where the stock step runs.
-        reason: Why, then.
-        seconds: What it took to find out, the first step included.
-        steps: How many steps it has made.
-    """
-
-    kind: str
-    batch: str
-    watch: Watch
-    step: Step | None
-    reason: str
-    seconds: float
-    steps: int = 1
+PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
+AUDITS = ("epoch", "step", "never")
+# ATen calls of a step from which on it is traced only once that can pay back.
+LARGE = 1500
+# A trial runs the step some five times, and makes a graph of it.
+SECONDS_PER_CALL = 0.006
+SAVED = 0.3  # share of a stock step's time that a trace is taken to save, before anything is measured
+MOST_AUDITS_FAILED = 2
 
 
 def stock_path(kind: str, reason: str) -> str:
@@ -63,22 +56,28 @@ class Attachment:
         model: A Keras model.
         engine: `exact` or `fused`.
         strict: Raise instead of falling back.
+        audit: When a step is made stock, too: `epoch`, `step` or `never`.
+        traces: How many traces of a kind of step are held at most.
     """
 
-    def __init__(self, model: keras.Model, engine: str, strict: bool) -> None:
-        self.model, self.engine, self.strict = model, engine, strict
+    def __init__(self, model: keras.Model, engine: str, strict: bool, audit: str, traces: int) -> None:
+        self.model, self.engine, self.strict, self.audit = model, engine, strict, audit
         self.settings = Settings(engine=engine, keep_gradients=engine == "exact")
-        self.entries: dict[Hashable, list[Entry]] = {}
+        self.entries = Entries(most=traces)
         self.refused: dict[str, str] = {}  # kind -> reason, where the model itself cannot be traced
         self._stock: dict[str, Callable] = {}
         self._said: set[tuple[str, str]] = set()
         self._compiled: tuple = ()
+        self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
+        self._failed_audits = dict.fromkeys(KINDS, 0)
+        self._postponed: dict[Hashable, int] = {}  # signature -> tries that came too early
 
     def hook_in(self) -> None:
-        """Makes the model ask this object for its functions."""
+        """Makes the model ask this object for its functions, and tell it where an epoch begins."""
         for kind in KINDS:
             vars(self.model)[f"make_{kind}_function"] = self._maker(kind)
             setattr(self.model, f"{kind}_function", None)
+        vars(self.model)["reset_metrics"] = self._reset_metrics
 
     def unhook(self) -> None:
         """Gives the model its own functions back, and its kernels their layout."""
@@ -86,12 +85,13 @@ class Attachment:
         for kind in KINDS:
             vars(self.model).pop(f"make_{kind}_function", None)
             setattr(self.model, f"{kind}_function", None)
+        vars(self.model).pop("reset_metrics", None)
 
     def refusal(self, kind: str) -> str | None:
         """Returns why a kind of step can never be traced; `None` where it may be."""
         model = self.model
         for name in (f"{kind}_step", f"make_{kind}_function"):
-            if getattr(type(model), name, None) is not getattr(TorchTrainer, name):
+            if getattr(type(model), name, None) is not getattr(STOCK_TRAINER, name):
                 return f"{type(model).__name__} has a `{name}` of its own"
         if f"{kind}_step" in vars(model):
             return f"the model has a `{kind}_step` of its own"
@@ -105,8 +105,16 @@ class Attachment:
             return "the model has no optimizer"
         return None
 
+    def _reset_metrics(self) -> None:
+        self._due |= {"train", "test"}
+        self.entries.drop_replaced()
+        type(self.model).reset_metrics(self.model)
+
     def _maker(self, kind: str) -> Callable:
         def make_function(force: bool = False) -> Callable:
+            if sys._getframe(1).f_code.co_name == kind:  # `predict`; `predict_on_batch` comes by for each batch
+                self._due.add(kind)
+            self.entries.drop_replaced()
             current = getattr(self.model, f"{kind}_function")
             if current is None or force:
                 self._start(kind)
@@ -117,8 +125,8 @@ class Attachment:
     def _start(self, kind: str) -> None:
         """Sets the model's function of a kind: after `attach`, and again after `compile`."""
         model = self.model
-        compiled = (getattr(model, "optimizer", None), model._compile_loss, model._compile_metrics, model._loss_tracker)
-        if any(now is not then for now, then in zip(compiled, self._compiled or (None,) * 4, strict=True)):
+        compiled = compiled_parts(model)
+        if any(now is not then for now, then in zip(compiled, self._compiled or (None,) * len(compiled), strict=True)):
             self.entries.clear()  # traces of another optimizer, loss or metric
         self._compiled = compiled
         self._stock[kind] = self._stock_function(kind)
@@ -151,73 +159,117 @@ class Attachment:
     def _step(self, kind: str, data: Any) -> Any:
         leaves: list[torch.Tensor] = []
         try:
+            mode = mode_that_is_on(kind)
+            if mode is not None:
+                raise NotTraceableError(mode)
             key = (kind, signature(flatten(data, leaves), leaves))
         except NotTraceableError as reason:
             self._fall_back(kind, str(reason))
             return self._stock[kind](data)
-        for entry in self.entries.get(key, ()):
-            if entry.step is None or entry.step.holds():
-                entry.steps += 1
-                return self._stock[kind](data) if entry.step is None else entry.step.run(data, leaves)
-        return self._first_step(kind, key, data, leaves)
+        entry = self.entries.find(key)
+        if entry is None:
+            with trying(kind):
+                entry = self.entries.find(key)  # another thread may have made it meanwhile
+                if entry is None:
+                    return self._first_step(kind, key, data, leaves)
+        entry.steps += 1
+        if entry.step is None:
+            return self._timed_stock(entry, data) if entry.wait else self._stock[kind](data)
+        if self.audit == "step" or (self._due and kind in self._due):
+            self._due.discard(kind)
+            if self.audit != "never":
+                return self._audited(entry, key, data, leaves)
+        return entry.step.run(data, leaves)
+
+    def _timed_stock(self, entry: Entry, data: Any) -> Any:
+        """Makes a stock step of a large model, whose trace waits until it can pay back."""
+        started = time.perf_counter()
+        result = self._stock[entry.kind](data)
+        entry.stock_seconds += time.perf_counter() - started
+        if entry.stock_seconds * SAVED >= entry.wait:
+            self.entries.drop(entry)
+        return result
+
+    def _audited(self, entry: Entry, key: Hashable, data: Any, leaves: list[torch.Tensor]) -> Any:
+        kind, step = entry.kind, entry.step
+        assert step is not None
+        with auditing():
+            try:
+                return audited(step, entry, lambda: self._stock[kind](rebuild(data, list(leaves))), data, leaves)
+            except AuditFailedError as failed:
+                self.entries.drop(entry)
+                self._failed_audits[kind] += 1
+                again = self._failed_audits[kind] < MOST_AUDITS_FAILED
+                ends = "its trace is dropped and made anew" if again else "it runs on Keras' stock path from now on"
+                self._refuse(kind, f"an audit of the {kind} step found that {failed}; {ends}")
+                if not again:
+                    reason = f"{MOST_AUDITS_FAILED} audits found that it differed, the last that {failed}"
+                    self.entries.add(Entry(key=key, kind=kind, batch=describe(leaves), step=None, reason=reason))
+                    self.refused[kind] = reason
+                return failed.stock_result
 
     def _first_step(self, kind: str, key: Hashable, data: Any, leaves: list[torch.Tensor]) -> Any:
         """Makes a step for which there is no trace yet."""
         started = time.perf_counter()
-        entries = self.entries.get(key, [])
-        watch = Watch([])
-        step, reason, failed = None, "", None
+        step, reason, failed, wait = None, "", None, 0.0
+        self._due.discard(kind)  # its trial compares it with the stock step, and more closely
         try:
-            if len(entries) >= MOST_TRACES:
-                changed = entries[-1].watch.first_change() or "Python state"
-                raise NotTraceableError(
-                    f"{changed} has changed {MOST_TRACES} times, and each value needs its own trace"
-                )
+            self._require_room(kind, key)
             if kind == "train" and not self.model.trainable_weights:
                 raise NotTraceableError("there is nothing to train")
+            if self._failed_audits[kind] >= MOST_AUDITS_FAILED:
+                raise NotTraceableError(self.refused.get(kind, "audits failed"))
             require_plain(leaves)
-            if leaves and self._lay_out(len(leaves[0])):
+            if leaves and leaves[0].ndim and self._lay_out(len(leaves[0])):
                 self.entries.clear()  # traces of another layout
-            watch = watch_model(self.model)
-            if watch.hook() is not None:
-                raise NotTraceableError(f"a hook waits on {watch.hook()}")
-            arguments = (self.model, kind, self.settings, rebuild(data, list(leaves)), leaves)
-            try:
-                step = Step(*arguments, watch)
-            except StateChangedError:
-                watch = watch_model(self.model)
-                step = Step(*arguments, watch)
+            most_calls = float("inf") if key in self._postponed else LARGE
+            step = Step(self.model, kind, self.settings, rebuild(data, list(leaves)), leaves, most_calls)
+        except TooLargeError as error:
+            self._postponed[key] = 1
+            wait = error.calls * SECONDS_PER_CALL
+            reason = f"it makes {error.calls:,} ATen calls: tracing waits until it can pay back"
+        except StateChangedError as error:
+            if self._postponed.setdefault(key, 0) < 3:
+                self._postponed[key] += 1
+                if lay_out_as_keras(self.model):
+                    self.entries.clear()
+                return self._stock[kind](data)  # which makes what is missing; the next step is tried
+            reason = str(error)
         except NotTraceableError as error:
             reason = str(error)
-            watch.put_back()
         except Exception as error:  # the user's own, if the stock step raises it, too
             failed = error
-            watch.put_back()
         if step is not None:
             result = step.take_first_result()
             if step.metrics_refusal:
                 self._refuse(kind, f"in the {kind} step, the metrics run in Python: {step.metrics_refusal}")
         else:
-            if failed is None:
+            if failed is None and not wait:
                 self._fall_back(kind, reason)
             result = self._stock[kind](data)
             if failed is not None:
                 reason = f"its trial failed ({type(failed).__name__}: {failed})"
                 self._fall_back(kind, reason)
-        entries = self.entries.setdefault(key, [])
-        if len(entries) < MOST_TRACES:
-            seconds = time.perf_counter() - started
-            entries.append(
-                Entry(
-                    kind=kind,
-                    batch=describe(leaves),
-                    watch=watch if step is not None else Watch([]),  # a refusal holds until `compile` or `attach`
-                    step=step,
-                    reason=reason,
-                    seconds=seconds,
-                )
-            )
+        seconds = time.perf_counter() - started
+        self.entries.add(
+            Entry(key=key, kind=kind, batch=describe(leaves), step=step, reason=reason, seconds=seconds, wait=wait)
+        )
         return result
+
+    def _require_room(self, kind: str, key: Hashable) -> None:
+        """Makes sure that one more trace of a kind may be held."""
+        if self.entries.traced(kind) < self.entries.most:
+            return
+        last = self.entries.last_of(key)
+        if last is not None and last.step is not None:
+            changed = last.step.first_change() or "Python state"
+            raise NotTraceableError(
+                f"{changed} has changed {self.entries.traced(kind)} times, and each value needs its own trace"
+            )
+        raise NotTraceableError(
+            f"{self.entries.most} traces of other shapes and states are held, the most that "
+            f"`attach(..., traces={self.entries.most})` allows"
+        )
 
     def _lay_out(self, batch_size: int) -> bool:
         """Lays the kernels out as the engine wants, unless something runs on the stock path, which rounds by that, too.
@@ -225,7 +277,7 @@ class Attachment:
         Returns:
             Whether anything was laid out anew.
         """
-        if self.refused or any(entry.step is None for each in self.entries.values() for entry in each):
+        if self.refused or self.entries.any_declined():
             return False
         if self.engine == "exact":
             return lay_out_for_parity(self.model, batch_size)

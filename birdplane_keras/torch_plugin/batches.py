@@ -1,16 +1,23 @@
 """One batch as a flat list of tensors, and the key of what a trace of it depends on."""
 
+import functools
 from collections.abc import Hashable
 from typing import Any
 
 import keras
 import numpy as np
 import torch
-from keras.src.backend.torch.core import get_device
 
 from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.private_keras import get_device, get_keras_mask, global_settings
 
 _LEAF = "*"
+
+
+@functools.cache
+def name_of(device: torch.device) -> str:
+    """Returns a device's name, as Keras calls it."""
+    return str(device)
 
 
 def flatten(data: Any, leaves: list[torch.Tensor]) -> Hashable:
@@ -25,7 +32,7 @@ def flatten(data: Any, leaves: list[torch.Tensor]) -> Hashable:
     """
     kind = type(data)
     if kind is torch.Tensor:
-        if data.device != get_device():
+        if name_of(data.device) != get_device():
             data = keras.ops.convert_to_tensor(data)
         leaves.append(data)
         return _LEAF
@@ -55,29 +62,52 @@ def rebuild(data: Any, leaves: list[torch.Tensor]) -> Any:
 def signature(structure: Hashable, leaves: list[torch.Tensor]) -> Hashable:
     """Returns the key of a batch's traces.
 
-    Shapes, dtypes, devices and memory layout of the tensors, where weights are present, and the settings of Keras and
-    PyTorch that change which operations a step makes.
+    Shapes, dtypes, devices and memory layout of the tensors, which of them are one tensor or share memory, where
+    weights are present, and the settings of Keras and PyTorch that change which operations a step makes.
     """
     return (
         structure,
         tuple([(leaf.shape, leaf.dtype, leaf.device, leaf.stride()) for leaf in leaves]),
-        str(get_device()),
-        keras.config.floatx(),
-        keras.config.epsilon(),
-        torch.is_autocast_enabled("cpu"),
-        torch.is_autocast_enabled("cuda"),
+        sharing(leaves) if len(leaves) > 1 else None,
+        global_settings(),
+        torch.get_default_dtype(),
+        torch.is_inference_mode_enabled(),
     )
 
 
+def sharing(leaves: list[torch.Tensor]) -> tuple[int, ...]:
+    """Returns, for each tensor, the number of the first one that is the same or shares its memory."""
+    places = [leaf.untyped_storage().data_ptr() if leaf.layout == torch.strided else id(leaf) for leaf in leaves]
+    first: dict[int, int] = {}
+    return tuple([first.setdefault(place, number) for number, place in enumerate(places)])
+
+
 def require_plain(leaves: list[torch.Tensor]) -> None:
-    """Makes sure that nothing rides on the tensors of a batch that a trace would not see."""
+    """Makes sure that nothing rides on the tensors of a batch, or on PyTorch, that a trace would not see."""
     for leaf in leaves:
         if leaf.requires_grad:
             raise NotTraceableError("a tensor of the batch requires a gradient")
         if leaf.layout != torch.strided:
             raise NotTraceableError(f"a tensor of the batch has the layout {leaf.layout}")
-        if getattr(leaf, "_keras_mask", None) is not None:
+        if get_keras_mask(leaf) is not None:
             raise NotTraceableError("a tensor of the batch carries a Keras mask")
+
+
+def mode_that_is_on(kind: str) -> str | None:
+    """Returns in words which mode of PyTorch is on that a replay would not see; `None` where none is.
+
+    Args:
+        kind: `train`, `test` or `predict`.
+    """
+    if torch.is_anomaly_enabled():
+        return "PyTorch's anomaly mode is on"
+    if kind == "train" and not torch.is_grad_enabled():
+        return "`torch.no_grad` is on, so there are no gradients to train with"
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        return "`torch.autocast` is on, which Keras' own dtype policies stand for"
+    if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
+        return "a mode that sees PyTorch's calls is on, such as a default device, a profiler of operations or a tracer"
+    return None
 
 
 def describe(leaves: list[torch.Tensor]) -> str:

@@ -8,7 +8,19 @@ class NotTraceableError(Exception):
 
 
 class StateChangedError(NotTraceableError):
-    """A step changed the Python state that it starts from. What only its first call makes is there at the second."""
+    """A step's first call makes what it keeps: it can be traced once that is there."""
+
+
+class TooLargeError(Exception):
+    """A step makes so many calls that tracing it may not pay back.
+
+    Args:
+        calls: How many.
+    """
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(f"it makes {calls:,} ATen calls")
+        self.calls = calls
 
 
 class TorchPluginError(BirdplaneError, RuntimeError):

@@ -1,10 +1,7 @@
 """Runs a piece of a step on trial: sees every tensor that it reads and writes, and can take the writes back."""
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
 
-import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
@@ -24,14 +21,24 @@ class Journal(TorchDispatchMode):
         self._before: dict[int, torch.Tensor] = {}  # id -> value before the first use
         self._marked: set[int] = set()  # ids of what an operation's schema says it writes
         self._made: dict[int, torch.Tensor] = {}  # kept alive, so that no id is used twice
+        self.calls = 0  # operations that ran
+        self.lifted: set[int] = set()  # ids of what Python numbers were made into
+        self.draws = False  # whether any of them may draw from PyTorch's own generators
+        self.after: dict[int, torch.Tensor] = {}  # id of a tensor that was written -> what it held before `roll_back`
+        self._survivors: list[torch.Tensor] = []  # what operations made and somebody kept
         self._written: list[torch.Tensor] | None = None  # once it has been taken back
         self._outside_storages: dict[int, list[int]] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        self.calls += 1
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.draws = True
         for tensor in tensors_in((args, kwargs)):
             if id(tensor) not in self._made:
                 self._add_outside(tensor)
+        if func is torch.ops.aten.lift_fresh.default:
+            self.lifted.add(id(args[0]))
         for tensor in written_tensors(func, args, kwargs):
             self._marked.update(self._outside_storages.get(storage_key(tensor), ()))
         result = func(*args, **kwargs)
@@ -57,15 +64,26 @@ class Journal(TorchDispatchMode):
             if key in self._marked or not unchanged(self.outside[key], before)
         ]
 
+    def has_made(self, tensor: torch.Tensor) -> bool:
+        """Tells whether an operation made this tensor, until `roll_back`."""
+        return id(tensor) in self._made
+
+    def survivors(self) -> set[int]:
+        """Returns the ids of what operations made and somebody still holds after `roll_back`; they live on."""
+        return set(map(id, self._survivors))
+
     def roll_back(self) -> None:
         """Gives every tensor from outside the value that it had before, and lets go of the copies."""
         self._written = self.written()
+        self.after = {id(tensor): tensor.detach().clone() for tensor in self._written}
         with torch.no_grad():
             for key, before in self._before.items():
                 if not unchanged(self.outside[key], before):
                     self.outside[key].copy_(before)
         self._before.clear()
+        references = [weakref.ref(tensor) for tensor in self._made.values()]
         self._made.clear()
+        self._survivors = [tensor for reference in references if (tensor := reference()) is not None]
 
 
 def unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:
@@ -113,13 +131,9 @@ class TorchRandomState:
         if self._cuda is not None:
             torch.cuda.set_rng_state_all(self._cuda)
 
-
-@contextmanager
-def python_randomness_restored() -> Iterator[None]:
-    """Brings the generators of Python and NumPy back at the end. A step that draws from them draws anew inside."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+    def restore_if_changed(self) -> None:
+        """Brings those back that have moved on."""
+        if not torch.equal(torch.get_rng_state(), self._cpu):
+            torch.set_rng_state(self._cpu)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state_all(self._cuda)

@@ -4,18 +4,11 @@ Keras draws from a new `torch.Generator`, seeded by the numbers that a `SeedGene
 cannot hold a generator that is new at every step; it can hold an operation that takes the seed as a tensor.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import keras.src.backend.torch.random as keras_random
 import torch
-from keras.src.backend.common import global_state
-from keras.src.backend.torch.core import get_device
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, draw_seed
-from torch.overrides import TorchFunctionMode
 
-from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.private_keras import seeds_are_masked
 
 _LIBRARY = torch.library.Library("birdplane", "DEF")
 
@@ -23,7 +16,7 @@ _LIBRARY = torch.library.Library("birdplane", "DEF")
 def generator_of(seed: torch.Tensor) -> torch.Generator:
     """Returns the generator that Keras would make of a drawn seed."""
     generator = torch.Generator(device=seed.device)
-    generator.manual_seed(int(seed) & 0xFFFFFFFF)
+    generator.manual_seed(int(seed) & 0xFFFFFFFF if seeds_are_masked() else int(seed))
     return generator
 
 
@@ -85,64 +78,10 @@ def _multinomial(seed, p, num_samples, replacement=False):
     return torch.ops.birdplane.seeded_multinomial(seed, p.detach(), num_samples, replacement)
 
 
-_IN_GRAPH: dict[Any, Any] = {
+IN_GRAPH: dict[Any, Any] = {
     torch.rand: _rand,
     torch.normal: _normal,
     torch.randint: _randint,
     torch.bernoulli: _bernoulli,
     torch.multinomial: _multinomial,
 }
-_DATA = vars(torch._C.TensorBase)["data"].__get__  # reading `tensor.data`
-_LEAVES_THE_GRAPH = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.data_ptr, torch.Tensor.__dlpack__}
-
-
-class TracingMode(TorchFunctionMode):
-    """Turns seeded draws into operations of the graph, and stops what would leave it unseen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seeds: dict[torch.Generator, torch.Tensor] = {}
-
-    def stand_in(self, seed: torch.Tensor) -> torch.Generator:
-        """Returns what Keras may pass as the generator of a seed, () integer."""
-        generator = torch.Generator()
-        self._seeds[generator] = seed
-        return generator
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        if kwargs.get("generator") in self._seeds:
-            if func not in _IN_GRAPH:
-                raise NotTraceableError(f"it draws with `{func.__name__}` from a seed")
-            return _IN_GRAPH[func](self._seeds[kwargs.pop("generator")], *args, **kwargs)
-        if func in _LEAVES_THE_GRAPH:
-            raise NotTraceableError(
-                f"it takes numbers out of a tensor (`{func.__name__}`), and what follows may depend on them"
-            )
-        if func == _DATA:  # an alias that no graph sees; `detach` is the same alias, seen
-            return args[0].detach()
-        return func(*args, **kwargs)
-
-
-def has_global_seed() -> bool:
-    """Tells whether Keras' generator for draws without a seed has been made; its first use makes it."""
-    return global_state.get_global_attribute(GLOBAL_SEED_GENERATOR) is not None
-
-
-@contextmanager
-def tracing_mode() -> Iterator[None]:
-    """Within it, Keras' random functions can be traced."""
-    stock, mode = keras_random.torch_seed_generator, TracingMode()
-
-    def drawn_seed(seed):
-        if str(get_device()) == "meta":
-            return None
-        first, second = draw_seed(seed)
-        return mode.stand_in(first + second)
-
-    keras_random.torch_seed_generator = drawn_seed
-    try:
-        with mode:
-            yield
-    finally:
-        keras_random.torch_seed_generator = stock

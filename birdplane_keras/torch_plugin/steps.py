@@ -4,40 +4,37 @@ A trace is of one batch signature and one state of the model's Python objects; `
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import torch
 from keras import tree
-from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
-from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 from birdplane_keras.torch_plugin import cuda
-from birdplane_keras.torch_plugin.errors import NotTraceableError, StateChangedError
+from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.guards import merged
+from birdplane_keras.torch_plugin.private_keras import (
+    get_keras_mask,
+    layer_losses,
+    leave_losses,
+    loss_containers,
+    set_keras_mask,
+    unpack_x_y_sample_weight,
+)
+from birdplane_keras.torch_plugin.step_account import (
+    Leaves,
+    Settings,
+    StepAccount,
+    containers_in,
+    guards_of_names,
+    have_hooks,
+)
 from birdplane_keras.torch_plugin.tracing import Trace, trace
 from birdplane_keras.torch_plugin.updates import ChosenUpdate, choose_update, is_plain_sgd
-from birdplane_keras.torch_plugin.watch import Watch
-
-Leaves = list[torch.Tensor]
 
 
-@dataclass
-class Settings:
-    """What the steps of an attached model have in common.
-
-    Args:
-        engine: `exact` or `fused`.
-        keep_gradients: Leave the gradients in the weights' `.grad`, as `backward()` does.
-    """
-
-    engine: str
-    keep_gradients: bool
-
-
-class Step:
+class Step(StepAccount):
     """One kind of step, traced; making it makes the first step.
 
     Args:
@@ -46,21 +43,30 @@ class Step:
         settings: The engine's.
         data: The batch, its leaves tensors.
         leaves: Those tensors.
-        watch: Over the model, from before.
+        most_calls: ATen calls beyond which the step is not traced.
 
     Raises:
         NotTraceableError: No faithful trace can be had. Nothing has been changed then.
+        TooLargeError: It makes more ATen calls. Nothing has been changed then.
     """
 
     def __init__(
-        self, model: keras.Model, kind: str, settings: Settings, data: Any, leaves: Leaves, watch: Watch
+        self,
+        model: keras.Model,
+        kind: str,
+        settings: Settings,
+        data: Any,
+        leaves: Leaves,
+        most_calls: float = float("inf"),
     ) -> None:
-        self._model, self._kind, self._settings, self._watch = model, kind, settings, watch
+        self._model, self._kind, self._settings = model, kind, settings
         self._structure: Any = None
         self._outputs = 0
         self._weights = model.trainable_weights if kind == "train" else []
-        self._values = [weight._value for weight in self._weights]
-        if have_hooks(self._values):
+        self.values = [weight._value for weight in self._weights]
+        self._losses: list[tuple[keras.layers.Layer, int]] = []
+        self._log_places: list[tuple[str, int]] = []  # name of a log -> its number among the metrics' outputs
+        if have_hooks(self.values):
             raise NotTraceableError("a hook waits for the gradient of a weight")
         can_fuse = settings.engine == "fused" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
         self.notes: list[str] = []
@@ -69,20 +75,40 @@ class Step:
             self.notes.append("the update is not plain SGD, so the gradients are made as in the exact engine")
 
         # Every weight's gradient may be left as factors; which can be is seen in the graph.
-        self._forward_trace = self._trace(lambda *_: self._forward(data), leaves, fuse=can_fuse)
+        products = range(1, 1 << 16) if can_fuse else ()
+        given = [*containers_in(data), *loss_containers(model)]
+        self._forward_trace = trace(
+            lambda *_: self._forward(data),
+            leaves,
+            roots=self.roots(),
+            given=given,
+            products=products,
+            most_calls=most_calls,
+        )
         outputs = self._forward_trace.outputs
+        found = [self._forward_trace.guards, guards_of_names(model, self._step_names())]
         self._update: ChosenUpdate | None = None
         if kind == "train":
             self._update = choose_update(model, self._weights, self._forward_trace, self._first_gradient)
-            self._apply_update(outputs)
+            if self._update.guards is not None:
+                found.append(self._update.guards)
+            with torch.no_grad():
+                self._apply_update(outputs)
         self._metrics_trace: Trace | None = None
-        self._first: Any = self._first_result(data, leaves, outputs)
+        self._first: Any = self._first_result(data, leaves, outputs, given)
+        self._leave_losses(outputs)
         self._forward_replay = self._captured(self._forward_trace, leaves)
-        self._metrics_replay = None
+        self._metrics_replay: Callable[..., tuple] | None = None
         if self._metrics_trace is not None:
             self._metrics_replay = self._metrics_trace.replay
+            found.append(self._metrics_trace.guards)
             self._metrics_trace = dataclasses.replace(self._metrics_trace, outputs=())
         self._forward_trace = dataclasses.replace(self._forward_trace, outputs=())  # they may be large
+        self._guards = merged(found)
+
+    def _step_names(self) -> list[str]:
+        """Names that Keras' own step looks up before it runs what is traced."""
+        return [f"{self._kind}_step", "run_eagerly", "jit_compile", "_jit_compile", "ddp_model"]
 
     def take_first_result(self) -> Any:
         """Returns what the first step returned, and lets go of it."""
@@ -92,39 +118,25 @@ class Step:
     def run(self, data: Any, leaves: Leaves) -> Any:
         """Makes a step; returns the logs, or the predictions."""
         if self._settings.keep_gradients:
-            for value in self._values:
+            for value in self.values:
                 value.grad = None  # the memory is used again at once
         with torch.no_grad():
             outputs = self._forward_replay(*leaves)
-        if self._update is not None:
-            self._apply_update(outputs)
-        predictions = outputs[self._first_prediction : self._first_gradient]
-        if self._kind == "predict":
-            return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
-        if self._metrics_replay is None:
-            return self._metrics_in_python(data, predictions)
-        return self._logs(self._metrics_replay(*leaves, *[item for item in predictions if item is not None]))
-
-    @property
-    def rewrites(self) -> Counter[str]:
-        """Name of a rewrite -> how often it was made in the step's traces."""
-        parts = [self._forward_trace] + ([self._metrics_trace] if self._metrics_trace else [])
-        return sum((Counter(part.rewrites) for part in parts), Counter())
-
-    def holds(self) -> bool:
-        """Tells whether the traces are still of the model as it is."""
-        return self._watch.unchanged() and not have_hooks(self._values)
-
-    def describe(self) -> list[str]:
-        """Returns lines on what is replayed, rewritten and left to Python."""
-        parts = [("step", self._forward_trace)] + ([("metrics", self._metrics_trace)] if self._metrics_trace else [])
-        lines = []
-        for name, part in parts:
-            rewrites = ", ".join(f"{count} x {what}" for what, count in part.rewrites.items()) or "nothing"
-            lines.append(f"{name}: {part.calls} ATen calls; rewritten: {rewrites}")
-        if self._update is not None:
-            lines.append(f"update: {self._update.words}")
-        return lines + self.notes
+            if self._forward_trace.kept:
+                self._forward_trace.leave(outputs)
+            if self._losses:
+                self._leave_losses(outputs)
+            if self._update is not None:
+                self._apply_update(outputs)
+            predictions = outputs[self._first_prediction : self._first_gradient]
+            if self._kind == "predict":
+                return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
+            if self._metrics_trace is None or self._metrics_replay is None:
+                return self._metrics_in_python(data, predictions)
+            metrics = self._metrics_replay(*leaves, *[item for item in predictions if item is not None])
+            if self._metrics_trace.kept:
+                self._metrics_trace.leave(metrics)
+        return {name: metrics[number] for name, number in self._log_places}
 
     @property
     def _first_prediction(self) -> int:
@@ -152,27 +164,29 @@ class Step:
             gradients: list = []
             if training:
                 scaled = model.optimizer.scale_loss(loss)
-                gradients = list(torch.autograd.grad(scaled, self._values, allow_unused=True))
-        return [loss.detach(), *[item if item is None else item.detach() for item in predictions], *gradients]
+                needed = [value for value in self.values if value.requires_grad]
+                found = iter(torch.autograd.grad(scaled, needed, allow_unused=True))
+                gradients = [next(found) if value.requires_grad else None for value in self.values]
+                if len(model.trainable_weights) != len(self.values):
+                    raise NotTraceableError("the step itself changes which weights are trained")
+        losses = layer_losses(model)
+        self._losses = [(layer, len(each)) for layer, each in losses]
+        detached = [item.detach() for _, each in losses for item in each]
+        return [
+            loss.detach(),
+            *[item if item is None else item.detach() for item in predictions],
+            *gradients,
+            *detached,
+        ]
 
-    def _trace(self, function: Callable, inputs: Leaves, *, fuse: bool = False) -> Trace:
-        """Traces a part, which must not change what Python computes with."""
+    def _leave_losses(self, outputs: tuple) -> None:
+        """Leaves what layers added to the loss in their `losses`, as a call of the model does."""
+        start = self._first_gradient + len(self.values)
+        for layer, count in self._losses:
+            leave_losses(layer, outputs[start : start + count])
+            start += count
 
-        def before_commit(state: list[torch.Tensor]) -> None:
-            if not self._watch.unchanged():
-                what = self._watch.first_change() or f"a hook on {self._watch.hook()}"
-                raise StateChangedError(f"the step itself changes Python state: {what}")
-            for tensor in state:
-                if not self._watch.holds(tensor):
-                    shape = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-                    raise NotTraceableError(
-                        f"it reads a tensor ({shape}) that no attribute of the model's objects holds"
-                    )
-
-        products = range(1, 1 << 16) if fuse else ()
-        return trace(function, inputs, products=products, before_commit=before_commit)
-
-    def _first_result(self, data: Any, leaves: Leaves, outputs: tuple) -> Any:
+    def _first_result(self, data: Any, leaves: Leaves, outputs: tuple, given: list[Any]) -> Any:
         predictions = outputs[self._first_prediction : self._first_gradient]
         if self._kind == "predict":
             return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
@@ -185,17 +199,21 @@ class Step:
             flat = tree.flatten(logs)
             if not all(isinstance(item, torch.Tensor) for item in flat):
                 raise NotTraceableError("they return something that is not a tensor")
-            self._log_structure = tree.map_structure(lambda _: 0, logs)
+            packed = tree.pack_sequence_as(logs, list(range(len(flat))))
+            self._log_places = list(packed.items())
+            if not all(isinstance(number, int) for _, number in self._log_places):
+                raise NotTraceableError("they return logs within logs")
             return [item.detach() for item in flat]
 
         try:
-            given = [*leaves, *[item for item in predictions if item is not None]]
-            self._metrics_trace = self._trace(metrics, given)
+            tensors = [*leaves, *[item for item in predictions if item is not None]]
+            also = [*given, *containers_in((x, y, sample_weight, y_pred))]
+            self._metrics_trace = trace(metrics, tensors, roots=self.roots(), given=also)
         except Exception as reason:  # the weights have been updated: the step must not be made again, by anyone
             self.metrics_refusal = str(reason)
             self.notes.append(f"the metrics run in Python, because of them: {reason}")
             return self._metrics_in_python(data, predictions)
-        return self._logs(self._metrics_trace.outputs)
+        return {name: self._metrics_trace.outputs[number] for name, number in self._log_places}
 
     def _with_masks(self, predictions: tuple) -> Any:
         outputs, masks = predictions[: self._outputs], predictions[self._outputs :]
@@ -209,17 +227,14 @@ class Step:
         with torch.no_grad():
             return self._model.compute_metrics(x, y, self._with_masks(predictions), sample_weight=sample_weight)
 
-    def _logs(self, values: tuple) -> Any:
-        return tree.pack_sequence_as(self._log_structure, list(values))
-
     def _apply_update(self, outputs: tuple) -> None:
         assert self._update is not None
-        with torch.no_grad():
-            if self._settings.keep_gradients:
-                for number, value in enumerate(self._values, self._first_gradient):
-                    factors = self._forward_trace.factors.get(number)
-                    value.grad = outputs[factors[0]] @ outputs[factors[1]] if factors else outputs[number]
-            self._update.apply(outputs)
+        if self._settings.keep_gradients:
+            factors = self._forward_trace.factors
+            for number, value in enumerate(self.values, self._first_gradient):
+                pair = factors.get(number) if factors else None
+                value.grad = outputs[pair[0]] @ outputs[pair[1]] if pair else outputs[number]
+        self._update.apply(outputs)
 
     def _captured(self, part: Trace, leaves: Leaves) -> Callable[..., tuple]:
         if not leaves or not leaves[0].is_cuda:
@@ -231,8 +246,3 @@ class Step:
             return part.replay
         self.notes.append("captured in a CUDA graph")
         return replay
-
-
-def have_hooks(values: Leaves) -> bool:
-    """Tells whether somebody waits for the gradient of a tensor; a replay would not call them."""
-    return any(value._backward_hooks or value._post_accumulate_grad_hooks for value in values)

@@ -3,28 +3,20 @@
 import operator
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from birdplane_keras.torch_plugin.agreement import require_close, require_same
 from birdplane_keras.torch_plugin.codegen import compile_graph
-from birdplane_keras.torch_plugin.errors import NotTraceableError, StateChangedError
-from birdplane_keras.torch_plugin.journal import Journal, TorchRandomState, python_randomness_restored
-from birdplane_keras.torch_plugin.randomness import has_global_seed, tracing_mode
+from birdplane_keras.torch_plugin.departures import Departures
+from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.guards import Guards
+from birdplane_keras.torch_plugin.places import Place
 from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES, Rewritten, rewrite
-
-Outputs = list[torch.Tensor | None]
-Function = Callable[..., Outputs]
-
-# A replay with a rewritten product rounds differently: by some units in the last place of the coarsest type in the
-# graph, where a wrong replay is off by far more. The bound only has to tell the two apart; it is 1e-3 of a tensor's
-# largest value in float32. What is zero but for rounding, as a bias's gradient before a normalisation is, is held
-# against the others.
-REWRITTEN_ULPS = 8192
-NOISE_ULPS = 64
-# Some CUDA operations add in no fixed order.
-UNORDERED_TOLERANCE = 1e-4
+from birdplane_keras.torch_plugin.trial import Function, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,107 +27,121 @@ class Trace:
         replay: From the inputs, tensors on their device, to the tuple of outputs. It reads and writes the tensors of
             `state` in place, as the function did.
         state: The tensors from outside that the function reads or writes, in order of first use.
+        written: Those of them that it writes.
         outputs: What the replay that proved the trace returned. Its writes were kept: that step has been made.
+        kept: Places in which the function leaves tensors that it makes; they are the last of the outputs.
+        guards: Over the Python state that the function read.
         factors: Output number of a weight's gradient -> the numbers of the two outputs whose product it is.
         calls: ATen calls in a replay.
+        ulp: Relative step between numbers of the coarsest floating-point type in the graph.
         rewrites: Name of a rewrite -> how often it was made.
         source: The text of `replay`.
     """
 
     replay: Callable[..., tuple]
     state: list[torch.Tensor]
+    written: list[torch.Tensor]
     outputs: tuple
+    kept: list[tuple[Place, Any]]
+    guards: Guards
     factors: dict[int, tuple[int, int]] = field(default_factory=dict)
     calls: int
+    ulp: float
     rewrites: dict[str, int]
     source: str
+
+    def leave(self, outputs: tuple) -> None:
+        """Leaves the tensors of a replay where the function leaves its own."""
+        for (place, key), value in zip(self.kept, outputs[len(outputs) - len(self.kept) :], strict=True):
+            place.put(key, value)
 
 
 def trace(
     function: Function,
     inputs: Sequence[torch.Tensor],
     *,
+    roots: Sequence[Any] = (),
+    given: Sequence[Any] = (),
     products: Container[int] = (),
-    before_commit: Callable[[list[torch.Tensor]], None] = lambda state: None,
+    most_calls: float = float("inf"),
 ) -> Trace:
     """Traces a function and proves the trace on its inputs.
 
     The function runs twice as it is, which shows what it reads and whether it does the same each time; a third time
-    under `make_fx`; then its replay runs, before the rewrites and after them. All but the last are taken back.
+    under `make_fx`; then its replay runs, before the rewrites and after them. All but the last are taken back, in
+    tensors and in Python's state.
 
     Args:
         function: From the inputs to a flat list of tensors; `None` stays `None`. It may write tensors in place.
         inputs: Tensors.
+        roots: Objects that are there before the function runs; state that they lead to is guarded where it is read.
+        given: Containers of the inputs, which are others at the next step.
         products: Outputs that may be left as two factors where they are a product of matrices.
-        before_commit: Called with the tensors from outside before the run that counts; may refuse the trace.
+        most_calls: ATen calls beyond which the function is not traced.
 
     Raises:
-        NotTraceableError: The replay would not be the function.
+        NotTraceableError: The replay would not be the function. Everything is as it was.
+        TooLargeError: The function makes more ATen calls than that. Everything is as it was.
+        StateChangedError: The function makes what it keeps at its first call only. Everything is as it was.
         Exception: What the function itself raises.
     """
-    random_state = TorchRandomState()
+    trial = Trial(function, inputs, roots, given, most_calls)
+    try:
+        return _trace(trial, products)
+    except BaseException:
+        trial.undo()
+        raise
 
-    def attempt(callable_: Callable) -> tuple[list, list, Journal]:
-        journal = Journal()
-        random_state.restore()
-        try:
-            with journal:
-                outputs = list(callable_(*inputs))
-            kept = [None if output is None else output.detach().clone() for output in outputs]
-            written = [tensor.detach().clone() for tensor in journal.written()]
-        finally:
-            journal.roll_back()
-            random_state.restore()
-        return kept, written, journal
 
-    with python_randomness_restored():
-        had_global_seed = has_global_seed()
-        first, first_written, seen = attempt(function)
-        if has_global_seed() and not had_global_seed:
-            raise StateChangedError("it makes Keras' global seed generator")
-        second, second_written, seen_again = attempt(function)
-        require_same("the step gives different results", (first, first_written), (second, second_written))
-        given = {id(tensor) for tensor in inputs}
-        state = [tensor for key, tensor in seen.outside.items() if key in seen_again.outside and key not in given]
-        require_equal_constants(seen, seen_again, given)
-
-        graph, constants = make_graph(function, inputs, state, attempt)
-        # The copy is proved bit for bit; what the rewrites then change is known rewrite by rewrite.
-        plain, plain_written, _ = attempt(torch.no_grad()(compile_graph(graph, constants, state)))
-        require_same("its replay gives another result", (first, first_written), (plain, plain_written))
+def _trace(trial: Trial, products: Container[int]) -> Trace:
+    inputs = trial.inputs
+    trial.observe()
+    first, first_written, seen, state = trial.first, trial.first_written, trial.seen, trial.state
+    graph, constants = make_graph(trial)
+    # The copy is proved bit for bit; what the rewrites then change is known rewrite by rewrite.
+    plain, plain_written, _ = trial.attempt(torch.no_grad()(compile_graph(graph, constants, state)))
+    require_same("its replay gives another result", (first, first_written), (plain, plain_written))
 
     rewritten: Rewritten = rewrite(graph, constants, state, products)
+    require_fixed_shapes(rewritten.graph)
     replay = compile_graph(rewritten.graph, rewritten.constants, state)
-    tried, _, tried_journal = attempt(with_products(replay, rewritten.factors, len(first)))
+    tried, _, tried_journal = trial.attempt(with_products(replay, rewritten.factors, len(first)))
     if [*map(id, tried_journal.written())] != [*map(id, seen.written())]:
         raise NotTraceableError("its rewritten replay writes other tensors")
     exact = not (ROUNDING_REWRITES & rewritten.counts.keys())
     require_close(first, tried, 0.0 if exact else coarsest_step(graph))
-    before_commit(state)
     with torch.no_grad():
         outputs = replay(*inputs)
-    return Trace(
+    made = Trace(
         replay=replay,
         state=state,
+        written=[tensor for tensor in seen.written() if id(tensor) in set(map(id, state))],
         outputs=outputs,
+        kept=trial.kept,
+        guards=trial.guards,
         factors=rewritten.factors,
         calls=sum(node.op == "call_function" for node in rewritten.graph.nodes),
+        ulp=coarsest_step(graph),
         rewrites=rewritten.counts,
         source=replay.source,
     )
+    made.leave(outputs)
+    return made
 
 
-def make_graph(function: Function, inputs: Sequence[torch.Tensor], state: list[torch.Tensor], attempt: Callable):
-    """Returns the graph of the function over (inputs, state), and its constants by name."""
+def make_graph(trial: Trial):
+    """Returns the graph of a function over (inputs, state), and its constants by name."""
     made: list[fx.GraphModule] = []
 
     def traced(*arguments: torch.Tensor) -> list:
-        with tracing_mode():
-            made.append(make_fx(lambda *_: function(*inputs), tracing_mode="real")(*arguments, *state))
+        with Departures(traced=True) as departures:
+            function = trial.whole
+            made.append(make_fx(lambda *_: function(*trial.inputs), tracing_mode="real")(*arguments, *trial.state))
+        departures.check()
         return []
 
     try:
-        attempt(traced)
+        trial.attempt(traced)
     except NotTraceableError:
         raise
     except Exception as error:
@@ -147,6 +153,22 @@ def make_graph(function: Function, inputs: Sequence[torch.Tensor], state: list[t
         if node.op == "get_attr"
     }
     return module.graph, constants
+
+
+def require_fixed_shapes(graph: fx.Graph) -> None:
+    """Makes sure that no shape follows from the numbers in a tensor: what comes after has it as a constant."""
+    varies: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or varies.intersection(node.all_input_nodes):
+            varies.add(node)
+        if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.dynamic_output_shape not in node.target.tags:
+            continue
+        by_position = node.target is torch.ops.aten.index.Tensor and not any(
+            isinstance(each, fx.Node) and each.meta["tensor_meta"].dtype in (torch.bool, torch.uint8)
+            for each in node.args[1]
+        )
+        if node in varies and not by_position:
+            raise NotTraceableError(f"the shape of what `{node.target}` returns depends on the numbers in a tensor")
 
 
 def explain_failure(error: Exception) -> str:
@@ -169,76 +191,9 @@ def with_products(replay: Callable, factors: dict[int, tuple[int, int]], count: 
     return multiplied
 
 
-def require_equal_constants(first: Journal, second: Journal, given: set[int]) -> None:
-    """Makes sure that tensors which Python makes anew at each run hold the same numbers each time."""
-    fresh = [
-        [tensor for key, tensor in one.outside.items() if key not in other.outside and key not in given]
-        for one, other in ((first, second), (second, first))
-    ]
-    same = len(fresh[0]) == len(fresh[1]) and all(map(same_bits, *fresh))
-    if not same:
-        raise NotTraceableError("it makes tensors from Python or NumPy numbers that differ from step to step")
-
-
-def require_same(what: str, first: tuple[list, list], second: tuple[list, list]) -> None:
-    """Makes sure that two runs from the same state returned and wrote the same, bit for bit."""
-    ours, theirs = [*first[0], *first[1]], [*second[0], *second[1]]
-    unordered = any(tensor is not None and tensor.is_cuda for tensor in ours)
-    if [len(part) for part in first] != [len(part) for part in second]:
-        raise NotTraceableError(f"{what} when it is run twice from the same state")
-    for one, other in zip(ours, theirs, strict=True):
-        if not same_bits(one, other) and not (unordered and distance(one, other) <= UNORDERED_TOLERANCE):
-            raise NotTraceableError(f"{what} when it is run twice from the same state")
-
-
 def coarsest_step(graph: fx.Graph) -> float:
     """Returns the relative step between numbers of the coarsest floating-point type in a graph."""
     made = [node.meta["tensor_meta"] for node in graph.nodes if "tensor_meta" in node.meta]
     types = {each.dtype for each in made if isinstance(getattr(each, "dtype", None), torch.dtype)}
     steps = [torch.finfo(dtype).eps for dtype in types if dtype.is_floating_point]
     return max(steps, default=0.0)
-
-
-def require_close(first: list, second: list, step: float) -> None:
-    """Makes sure that the rewritten replay returns the function's outputs, up to rounding of relative size `step`."""
-    finite = [float(each.nan_to_num().abs().max()) for each in first if each is not None and is_float(each)]
-    noise = min(NOISE_ULPS * step, 0.1) * max(finite, default=0.0)
-    for one, other in zip(first, second, strict=True):
-        if not same_bits(one, other) and not distance(one, other, noise) <= min(REWRITTEN_ULPS * step, 0.1):
-            raise NotTraceableError(
-                f"its rewritten replay is {distance(one, other):.1e} away from it, more than rounding"
-            )
-
-
-def is_float(tensor: torch.Tensor) -> bool:
-    """Tells whether a tensor holds floating-point numbers, and any."""
-    return tensor.dtype.is_floating_point and tensor.numel() > 0
-
-
-def same_bits(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    """Tells whether two tensors agree in shape, type and every value; NaN equals NaN, and -0 is not 0."""
-    if one is None or other is None:
-        return one is other
-    if (one.shape, one.dtype, one.device) != (other.shape, other.dtype, other.device):
-        return False
-    if not one.dtype.is_floating_point:
-        return torch.equal(one, other)
-    return bool(((one == other) & (one.signbit() == other.signbit()) | one.isnan() & other.isnan()).all())
-
-
-def distance(one: torch.Tensor | None, other: torch.Tensor | None, noise: float = 0.0) -> float:
-    """Returns the largest difference relative to the largest value; infinite where the tensors cannot be compared.
-
-    A difference up to `noise` counts as none.
-    """
-    if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
-        return float("inf")
-    if not one.dtype.is_floating_point:
-        return 0.0 if torch.equal(one, other) else float("inf")
-    if not torch.equal(one.isfinite(), other.isfinite()):
-        return float("inf")
-    if not one.numel():
-        return 0.0
-    one, other = one.double().nan_to_num(), other.double().nan_to_num()
-    difference = float((one - other).abs().max())
-    return 0.0 if difference <= noise else difference / max(float(one.abs().max()), 1e-30)

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 import keras
 import torch
-from keras.src.backend.torch.optimizers.torch_sgd import SGD
 
+from birdplane_keras.torch_plugin.agreement import same_bits
+from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.guards import Guards
+from birdplane_keras.torch_plugin.journal import Journal
 from birdplane_keras.torch_plugin.partition import add_product_by_parts, parts_of
+from birdplane_keras.torch_plugin.private_keras import is_torch_sgd
 from birdplane_keras.torch_plugin.tracing import Trace
+from birdplane_keras.torch_plugin.trial import Trial
 
 # From the outputs of the traced step to nothing; it changes the weights.
 Update = Callable[[tuple], None]
@@ -21,16 +26,18 @@ class ChosenUpdate:
     Args:
         apply: Makes the update.
         words: What it is.
+        guards: Over what Keras' own update read, where this one stands in for it.
     """
 
     apply: Update
     words: str
+    guards: Guards | None = None
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]) -> bool:
     """Tells whether the update is `w -= learning_rate * gradient` and nothing besides."""
     return (
-        type(optimizer) is SGD
+        is_torch_sgd(optimizer)
         and optimizer.momentum == 0
         and not optimizer.use_ema
         and all(
@@ -57,7 +64,11 @@ def choose_update(model: keras.Model, weights: list[keras.Variable], trace: Trac
     gradients = slice(first, first + len(weights))
     values = [weight._value for weight in weights]
     whole = [n for n in range(len(weights)) if first + n not in trace.factors]
-    if not is_plain_sgd(optimizer, weights) or any(trace.outputs[first + n] is None for n in whole):
+    guards = None
+    if is_plain_sgd(optimizer, weights) and all(trace.outputs[first + n] is not None for n in whole):
+        made = [product_of(trace, first + n) for n in range(len(weights))]
+        guards = prove_plain_sgd(optimizer, weights, made)
+    if guards is None:
 
         def apply(outputs: tuple) -> None:
             optimizer.apply(list(outputs[gradients]), weights)
@@ -71,7 +82,7 @@ def choose_update(model: keras.Model, weights: list[keras.Variable], trace: Trac
             torch._foreach_add_(values, outputs[gradients], alpha=-learning_rate(optimizer))
             iterations.add_(1)
 
-        return ChosenUpdate(apply=sgd, words="plain SGD, w -= rate * gradient")
+        return ChosenUpdate(apply=sgd, words="plain SGD, w -= rate * gradient", guards=guards)
 
     products = [
         (values[number - first], left, right, parts_of(values[number - first]))
@@ -91,10 +102,55 @@ def choose_update(model: keras.Model, weights: list[keras.Variable], trace: Trac
         iterations.add_(1)
 
     words = f"plain SGD, fused into the gradient's product for {len(products)} of {len(weights)} weights"
-    return ChosenUpdate(apply=fused, words=words)
+    return ChosenUpdate(apply=fused, words=words, guards=guards)
+
+
+def product_of(trace: Trace, number: int) -> torch.Tensor:
+    """Returns the gradient that an output is, or that two outputs are the factors of."""
+    factors = trace.factors.get(number)
+    return trace.outputs[factors[0]] @ trace.outputs[factors[1]] if factors else trace.outputs[number]
+
+
+def prove_plain_sgd(
+    optimizer: keras.optimizers.Optimizer, weights: list[keras.Variable], gradients: list[torch.Tensor]
+) -> Guards | None:
+    """Tries Keras' own update and plain SGD from one state; nothing stays.
+
+    Returns:
+        Guards over what Keras' update read; `None` where the two are not the same, bit for bit.
+    """
+    values = [weight._value for weight in weights]
+
+    def keras_update(*_: torch.Tensor) -> list:
+        with torch.no_grad():
+            optimizer.apply(list(gradients), weights)
+        return []
+
+    def plain_sgd(*_: torch.Tensor) -> list:
+        with torch.no_grad():
+            torch._foreach_add_(values, gradients, alpha=-learning_rate(optimizer))
+            optimizer._iterations._value.add_(1)
+        return []
+
+    trial = Trial(keras_update, gradients, [optimizer, *weights])
+    try:
+        trial.observe()
+        ours = written_by(trial.attempt(plain_sgd)[2])
+        theirs = written_by(trial.seen)
+    except NotTraceableError:
+        return None
+    finally:
+        trial.undo()
+    same = ours.keys() == theirs.keys() and all(same_bits(ours[key], theirs[key]) for key in ours)
+    return trial.guards if same else None
 
 
 def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """Returns the rate of the next step: a variable's value, a schedule's, or what a function returns."""
     rate = optimizer._get_current_learning_rate()
     return float(rate._value if isinstance(rate, keras.Variable) else rate)
+
+
+def written_by(journal: Journal) -> dict[int, torch.Tensor]:
+    """Returns what the tensors held that a run wrote, by id; not those that it made of Python numbers itself."""
+    return {key: value for key, value in journal.after.items() if key not in journal.lifted}

@@ -12,7 +12,7 @@ from keras import layers
 from birdplane_keras import torch_plugin
 from birdplane_keras.model import build_model
 from birdplane_keras.recipe import build_recipe
-from birdplane_keras.torch_plugin.watch import PLUGIN_ATTRIBUTE
+from birdplane_keras.torch_plugin.attachment import PLUGIN_ATTRIBUTE
 from birdplane_keras.training import compile_model
 from plugin.networks import CLASSES, COLUMNS, ROWS, Setup, draw, labels, network
 from plugin.training import entries
@@ -113,7 +113,7 @@ def test_explain_counts_the_steps_of_a_signature():
     model = make()
     keras.utils.set_random_seed(3)
     model.fit(draw(16, COLUMNS), labels(rows=16), batch_size=8, epochs=5, verbose=0, shuffle=False)
-    assert "exact, 10 steps, traced in" in torch_plugin.explain(model)
+    assert "exact, 10 steps, 4 of them audited, traced in" in torch_plugin.explain(model)
 
 
 def test_fused_says_where_it_cannot_fuse():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from birdplane_keras.torch_plugin import attachment, randomness, updates
-from birdplane_keras.torch_plugin.watch import Watch
+from birdplane_keras.torch_plugin.guards import Guards
 from plugin.test_differential import assert_attached_trains_as_stock, build
 
 stale_rates: list[float] = []
@@ -39,8 +39,8 @@ SABOTAGES = {
     "another rate": ("rate set by hand", (updates, "learning_rate", first_rate)),
     "another rate of a schedule": ("schedule", (updates, "learning_rate", first_rate)),
     "another mask": ("Dropout from a seed", (randomness, "generator_of", same_mask)),
-    "another dropout rate": ("Dropout whose rate changes", (Watch, "unchanged", never_changed)),
-    "another frozen set": ("frozen, not compiled", (Watch, "unchanged", never_changed)),
+    "another dropout rate": ("Dropout whose rate changes", (Guards, "hold", never_changed)),
+    "another frozen set": ("frozen, not compiled", (Guards, "hold", never_changed)),
     "another batch size": ("dense", (attachment, "signature", without_shapes)),
 }
 

@@ -9,8 +9,8 @@ import numpy as np
 from keras.layers import TorchModuleWrapper
 
 from birdplane_keras import torch_plugin
+from birdplane_keras.torch_plugin.attachment import PLUGIN_ATTRIBUTE
 from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES
-from birdplane_keras.torch_plugin.watch import PLUGIN_ATTRIBUTE
 from plugin.networks import ROWS, Setup
 
 
@@ -77,7 +77,7 @@ class Counting(keras.callbacks.Callback):
 def entries(model: keras.Model, kind: str | None = None) -> list:
     """Returns the plugin's account of the model's traces."""
     attachment = vars(model)[PLUGIN_ATTRIBUTE]
-    found = [entry for each in attachment.entries.values() for entry in each]
+    found = list(attachment.entries)
     return [entry for entry in found if kind in (None, entry.kind)]
 
 

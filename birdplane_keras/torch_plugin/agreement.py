@@ -1,0 +1,105 @@
+"""Are two runs of a piece of a step the same, bit for bit, or up to rounding?"""
+
+import torch
+
+from birdplane_keras.torch_plugin.errors import NotTraceableError
+
+# A replay with a rewritten product rounds differently: by some units in the last place of the coarsest type in the
+# graph, where a wrong replay is off by far more. The bound only has to tell the two apart; it is 1e-3 of a tensor's
+# largest value in float32. What is zero but for rounding, as a bias's gradient before a normalisation is, is held
+# against the others.
+REWRITTEN_ULPS = 8192
+NOISE_ULPS = 64
+# Some CUDA operations add in no fixed order.
+UNORDERED_TOLERANCE = 1e-4
+
+
+def require_same(what: str, first: tuple[list, list], second: tuple[list, list]) -> None:
+    """Makes sure that two runs from the same state returned and wrote the same, bit for bit."""
+    ours, theirs = [*first[0], *first[1]], [*second[0], *second[1]]
+    unordered = any(tensor is not None and tensor.is_cuda for tensor in ours)
+    if [len(part) for part in first] != [len(part) for part in second]:
+        raise NotTraceableError(f"{what} when it is run twice from the same state")
+    for one, other in zip(ours, theirs, strict=True):
+        if not same_bits(one, other) and not (unordered and distance(one, other) <= UNORDERED_TOLERANCE):
+            raise NotTraceableError(f"{what} when it is run twice from the same state")
+
+
+def require_close(first: list, second: list, step: float) -> None:
+    """Makes sure that the rewritten replay returns the function's outputs, up to rounding of relative size `step`."""
+    for found in apart(first, second, step):
+        if found:
+            raise NotTraceableError(f"its rewritten replay is {found:.1e} away from it, more than rounding")
+
+
+def apart(first: list, second: list, step: float) -> list[float]:
+    """Returns the distance of each pair of tensors that is more than rounding of relative size `step`; 0 elsewhere.
+
+    What is zero but for rounding is held against the largest of all.
+    """
+    finite = [float(each.nan_to_num().abs().max()) for each in first if each is not None and is_float(each)]
+    noise = min(NOISE_ULPS * step, 0.1) * max(finite, default=0.0)
+    found = []
+    for one, other in zip(first, second, strict=True):
+        away = 0.0 if same_bits(one, other) else distance(one, other, noise)
+        found.append(0.0 if away <= min(REWRITTEN_ULPS * step, 0.1) else away)
+    return found
+
+
+def is_float(tensor: torch.Tensor) -> bool:
+    """Tells whether a tensor holds floating-point numbers, and any."""
+    return tensor.dtype.is_floating_point and tensor.numel() > 0
+
+
+def same_bits(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    """Tells whether two tensors agree in shape, type and every value; NaN equals NaN, and -0 is not 0."""
+    if one is None or other is None:
+        return one is other
+    if (one.shape, one.dtype, one.device) != (other.shape, other.dtype, other.device):
+        return False
+    if not one.dtype.is_floating_point:
+        return torch.equal(one, other)
+    return bool(((one == other) & (one.signbit() == other.signbit()) | one.isnan() & other.isnan()).all())
+
+
+def distance(one: torch.Tensor | None, other: torch.Tensor | None, noise: float = 0.0) -> float:
+    """Returns the largest difference relative to the largest value; infinite where the tensors cannot be compared.
+
+    A difference up to `noise` counts as none.
+    """
+    if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
+        return float("inf")
+    if not one.dtype.is_floating_point:
+        return 0.0 if torch.equal(one, other) else float("inf")
+    if not torch.equal(one.isfinite(), other.isfinite()):
+        return float("inf")
+    if not one.numel():
+        return 0.0
+    one, other = one.double().nan_to_num(), other.double().nan_to_num()
+    difference = float((one - other).abs().max())
+    return 0.0 if difference <= noise else difference / max(float(one.abs().max()), 1e-30)
+
+
+def further_apart(one: torch.Tensor, other: torch.Tensor, allowed: float, noise: float) -> float:
+    """Returns the distance of two tensors where it is more than is allowed; 0 elsewhere.
+
+    Args:
+        one: A tensor.
+        other: Another one.
+        allowed: Distance relative to the largest value; 0 asks for equal bits.
+        noise: Difference that counts as none.
+    """
+    alike = (one.dtype, one.shape) == (other.dtype, other.shape) and is_float(one)
+    # False with what is no number.
+    if allowed and alike and largest_of(torch.sub(one, other)) <= max(noise, allowed * largest_of(one)):
+        return 0.0
+    if same_bits(one, other):
+        return 0.0
+    found = distance(one, other, noise)
+    return found if found > allowed else 0.0
+
+
+def largest_of(tensor: torch.Tensor) -> float:
+    """Returns the largest absolute value in a tensor; NaN where there is one."""
+    low, high = torch.aminmax(tensor)
+    return max(-float(low), float(high))

@@ -1,0 +1,90 @@
+"""The traces of a model's steps, or why there is none, by the signature of a batch."""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+
+from birdplane_keras.torch_plugin.steps import Step
+
+
+@dataclass(kw_only=True, eq=False)
+class Entry:
+    """A signature's trace, or the reason why there is none.
+
+    Args:
+        key: Kind and signature.
+        kind: `train`, `test` or `predict`.
+        batch: The batch's shapes and types in words.
+        step: The trace; `None` where the stock step runs.
+        reason: Why, then.
+        seconds: What it took to find out, the first step included.
+        wait: Seconds that tracing is expected to take, where it waits until that can pay back; 0 elsewhere.
+        steps: How many steps it has made.
+        audits: How many of them were made stock, too.
+        stock_seconds: What stock steps took that were timed; one, or all while tracing waits.
+        traced_seconds: What one traced step took that was timed.
+    """
+
+    key: Hashable
+    kind: str
+    batch: str
+    step: Step | None
+    reason: str = ""
+    seconds: float = 0.0
+    wait: float = 0.0
+    steps: int = 1
+    audits: int = 0
+    stock_seconds: float = 0.0
+    traced_seconds: float = 0.0
+
+
+class Entries:
+    """All entries of an attachment.
+
+    Args:
+        most: How many traces of a kind are held at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._by_key: dict[Hashable, list[Entry]] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter([entry for entries in list(self._by_key.values()) for entry in entries])
+
+    def find(self, key: Hashable) -> Entry | None:
+        """Returns the entry that holds for a signature as things are; `None` where there is none yet."""
+        for entry in self._by_key.get(key, ()):
+            if entry.step is None or entry.step.holds():
+                return entry
+        return None
+
+    def last_of(self, key: Hashable) -> Entry | None:
+        """Returns the latest entry of a signature, whether it holds or not."""
+        entries = self._by_key.get(key)
+        return entries[-1] if entries else None
+
+    def add(self, entry: Entry) -> None:
+        """Adds an entry."""
+        self._by_key.setdefault(entry.key, []).append(entry)
+
+    def drop(self, entry: Entry) -> None:
+        """Removes an entry."""
+        self._by_key[entry.key] = [each for each in self._by_key[entry.key] if each is not entry]
+
+    def drop_replaced(self) -> None:
+        """Removes traces through code of Keras or PyTorch that somebody has replaced since."""
+        for entry in self:
+            if entry.step is not None and not entry.step.code_holds():
+                self.drop(entry)
+
+    def clear(self) -> None:
+        """Removes all."""
+        self._by_key.clear()
+
+    def traced(self, kind: str) -> int:
+        """Returns how many traces of a kind are held."""
+        return sum(entry.kind == kind and entry.step is not None for entry in self)
+
+    def any_declined(self) -> bool:
+        """Tells whether any signature runs on the stock path."""
+        return any(entry.step is None for entry in self)

@@ -1,0 +1,124 @@
+"""What the plugin imports of Keras that Keras does not publish, for each version from the lowest that is supported."""
+
+import functools
+from typing import Any
+
+import keras
+import torch
+from keras.src.backend.common import global_state
+from keras.src.backend.common.keras_tensor import KerasTensor
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+from keras.src.backend.torch import trainer
+from keras.src.backend.torch.optimizers.torch_sgd import SGD
+from keras.src.backend.torch.random import torch_seed_generator
+from keras.src.ops.node import Node
+from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
+from keras.src.utils.tracking import Tracker
+
+try:  # 3.16
+    from keras.src.backend.torch.ops.core import get_device
+except ImportError:
+    from keras.src.backend.torch.core import get_device
+
+__all__ = [
+    "SGD",
+    "STOCK_TRAINER",
+    "KerasTensor",
+    "Node",
+    "Tracker",
+    "compiled_parts",
+    "flatten_layers",
+    "get_device",
+    "get_keras_mask",
+    "global_seed",
+    "global_settings",
+    "has_global_seed",
+    "is_torch_sgd",
+    "layer_losses",
+    "leave_losses",
+    "loss_containers",
+    "make_global_seed_anew",
+    "seeds_are_masked",
+    "set_keras_mask",
+    "unpack_x_y_sample_weight",
+    "values_of",
+]
+
+STOCK_TRAINER: type = getattr(trainer, "TorchTrainer", None) or trainer.Trainer  # the latter from 3.16 on
+# What Keras keeps for a thread and reads while a step runs. The others name layers, build them or save them.
+_SETTINGS = (
+    "autocast_scope", "distribution", "flash_attention", "nnx_enabled", "remat_scope_stack", "stateless_scope",
+    "symbolic_scope", "torch_device",
+)  # fmt: skip
+_GLOBAL_SEED = "global_seed_generator"
+
+
+def global_settings() -> tuple[Any, ...] | None:
+    """Returns the settings of this thread that a step depends on; `None` where none is set, as a rule."""
+    kept = vars(global_state.GLOBAL_STATE_TRACKER)
+    values = [kept[name] for name in _SETTINGS if name in kept]
+    if not any(values):
+        return None
+    return tuple([value if isinstance(value, str | bool) else id(value) if value else None for value in values])
+
+
+def has_global_seed() -> bool:
+    """Tells whether Keras' generator for draws without a seed has been made; its first use makes it."""
+    return global_seed() is not None
+
+
+def global_seed() -> Any:
+    """Returns Keras' generator for draws without a seed, in this thread; `None` before its first use."""
+    return global_state.get_global_attribute(_GLOBAL_SEED)
+
+
+def make_global_seed_anew() -> None:
+    """Forgets that generator: its next use makes it again, from the same global seed."""
+    global_state.set_global_attribute(_GLOBAL_SEED, None)
+
+
+@functools.cache
+def seeds_are_masked() -> bool:
+    """Tells whether Keras takes a drawn seed, an int32, as an unsigned number: from 3.15 on."""
+    with keras.device("cpu"):
+        generator = torch_seed_generator(-5)
+    return bool(generator is not None and generator.initial_seed() == -5 & 0xFFFFFFFF)
+
+
+def is_torch_sgd(optimizer: Any) -> bool:
+    """Tells whether an optimizer is Keras' SGD for this backend, and no subclass of it."""
+    return type(optimizer) is SGD
+
+
+def flatten_layers(model: keras.Model) -> list[Any]:
+    """Returns a model and all layers within it, at any depth."""
+    return list(model._flatten_layers())
+
+
+def compiled_parts(model: keras.Model) -> tuple[Any, ...]:
+    """Returns the objects that `compile` makes, which are others after it."""
+    return getattr(model, "optimizer", None), model._compile_loss, model._compile_metrics, model._loss_tracker
+
+
+def layer_losses(model: keras.Model) -> list[tuple[Any, list[torch.Tensor]]]:
+    """Returns the layers that added to the loss in the last call of a model, each with what it added."""
+    return [(layer, list(layer._losses)) for layer in model._flatten_layers() if layer._losses]
+
+
+def loss_containers(model: keras.Model) -> list[Any]:
+    """Returns the containers in which layers keep what they add to the loss, emptied and filled by each call."""
+    layers = model._flatten_layers()
+    return [held for layer in layers for held in (layer._losses, getattr(layer, "_loss_ids", None)) if held is not None]
+
+
+def leave_losses(layer: Any, losses: tuple[torch.Tensor, ...]) -> None:
+    """Lets a layer hold these as what it added to the loss."""
+    layer._losses[:] = losses
+    if hasattr(layer, "_loss_ids"):
+        layer._loss_ids.clear()
+        layer._loss_ids.update(map(id, losses))
+
+
+def values_of(variables: list[keras.Variable]) -> list[torch.Tensor]:
+    """Returns the tensors that variables hold."""
+    return [variable._value for variable in variables]

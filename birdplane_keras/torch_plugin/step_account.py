@@ -1,0 +1,167 @@
+"""What a traced step tells of itself: what it reads and writes, whether it still holds, how it rounds."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import torch
+
+from birdplane_keras.torch_plugin.guards import Guards
+from birdplane_keras.torch_plugin.private_keras import values_of
+from birdplane_keras.torch_plugin.reads import Reads
+from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES
+from birdplane_keras.torch_plugin.tracing import Trace
+from birdplane_keras.torch_plugin.updates import ChosenUpdate
+
+Leaves = list[torch.Tensor]
+
+
+@dataclass
+class Settings:
+    """What the steps of an attached model have in common.
+
+    Args:
+        engine: `exact` or `fused`.
+        keep_gradients: Leave the gradients in the weights' `.grad`, as `backward()` does.
+    """
+
+    engine: str
+    keep_gradients: bool
+
+
+class StepAccount:
+    """The account of one kind of step; what it is made of is made by `Step`."""
+
+    _model: keras.Model
+    _kind: str
+    _settings: Settings
+    _forward_trace: Trace
+    _metrics_trace: Trace | None
+    _update: ChosenUpdate | None
+    _guards: Guards
+    values: Leaves
+    notes: list[str]
+
+    @property
+    def rewrites(self) -> Counter[str]:
+        """Name of a rewrite -> how often it was made in the step's traces."""
+        parts = [self._forward_trace] + ([self._metrics_trace] if self._metrics_trace else [])
+        return sum((Counter(part.rewrites) for part in parts), Counter())
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the traces may round otherwise than stock Keras: by a rewrite, or by how a kernel lies in memory."""
+        return bool(ROUNDING_REWRITES & self.rewrites.keys()) or any(not each.is_contiguous() for each in self.values)
+
+    @property
+    def ulp(self) -> float:
+        """The relative step between numbers of the coarsest floating-point type in the step."""
+        return self._forward_trace.ulp
+
+    @property
+    def is_plain_sgd(self) -> bool:
+        """Whether the update is a weight's gradient times the rate."""
+        return self._update is not None and self._update.guards is not None
+
+    def reads(self) -> list[torch.Tensor]:
+        """Returns the tensors from outside that the traces read."""
+        return [*self._forward_trace.state, *(self._metrics_trace.state if self._metrics_trace else ())]
+
+    def writes(self) -> list[torch.Tensor]:
+        """Returns the tensors from outside that a step writes, each once."""
+        metrics = self._metrics_trace.written if self._metrics_trace else values_of(self._model.metrics_variables)
+        written = [*self._forward_trace.written, *metrics, *self.values, *self.update_state()]
+        return list({id(tensor): tensor for tensor in written}.values())
+
+    def runs_in_python(self) -> bool:
+        """Tells whether a replayed step runs code of the user's own: a metric, an optimizer or a schedule."""
+        if self._metrics_trace is None and self._kind != "predict":
+            return True
+        optimizer = getattr(self._model, "optimizer", None)
+        rate = getattr(optimizer, "_learning_rate", None)
+        users = [each for each in (optimizer, rate) if not type(each).__module__.startswith(("keras.", "builtins"))]
+        return self._kind == "train" and bool(users)
+
+    def gradients(self) -> list[torch.Tensor | None]:
+        """Returns what is in the weights' `.grad`, and takes it out."""
+        found = [value.grad for value in self.values]
+        for value in self.values:
+            value.grad = None
+        return found
+
+    def leave_gradients(self, gradients: list[torch.Tensor | None]) -> None:
+        """Puts gradients into the weights' `.grad`, where a step leaves them there."""
+        if self._settings.keep_gradients:
+            for value, gradient in zip(self.values, gradients, strict=True):
+                value.grad = gradient
+
+    def update_state(self) -> list[torch.Tensor]:
+        """Returns the tensors that the optimizer keeps."""
+        return values_of(self._model.optimizer.variables) if self._kind == "train" else []
+
+    @contextmanager
+    def gradients_left(self) -> Iterator[None]:
+        """Within it, a step leaves its gradients in the weights' `.grad`, whatever the settings."""
+        before, self._settings.keep_gradients = self._settings.keep_gradients, True
+        try:
+            yield
+        finally:
+            self._settings.keep_gradients = before
+
+    def holds(self) -> bool:
+        """Tells whether the traces are still of the model as it is."""
+        return self._guards.hold()
+
+    def first_change(self) -> str | None:
+        """Returns the name of what is no longer as it was; `None` where all is."""
+        return self._guards.first_change()
+
+    def code_holds(self) -> bool:
+        """Tells whether no function of Keras or PyTorch that the step ran was replaced."""
+        return self._guards.code.hold()
+
+    def guards(self) -> int:
+        """Returns how many values are looked at before each step."""
+        return self._guards.count()
+
+    def describe(self) -> list[str]:
+        """Returns lines on what is replayed, rewritten and left to Python."""
+        parts = [("step", self._forward_trace)] + ([("metrics", self._metrics_trace)] if self._metrics_trace else [])
+        lines = []
+        for name, part in parts:
+            rewrites = ", ".join(f"{count} x {what}" for what, count in part.rewrites.items()) or "nothing"
+            lines.append(f"{name}: {part.calls} ATen calls; rewritten: {rewrites}")
+        if self._update is not None:
+            lines.append(f"update: {self._update.words}")
+        lines.append(f"guards: {self.guards():,} values of Python's state that the step reads")
+        return lines + self.notes
+
+    def roots(self) -> list[Any]:
+        """Returns the objects that a step starts from."""
+        model = self._model
+        return [model, getattr(model, "optimizer", None), *model.layers]
+
+
+def have_hooks(values: Leaves) -> bool:
+    """Tells whether somebody waits for the gradient of a tensor; a replay would not call them."""
+    return any(value._backward_hooks or value._post_accumulate_grad_hooks for value in values)
+
+
+def containers_in(data: Any) -> list[Any]:
+    """Returns the tuples, lists and dictionaries that a batch is made of."""
+    if isinstance(data, dict):
+        return [data, *[inner for item in data.values() for inner in containers_in(item)]]
+    if isinstance(data, list | tuple):
+        return [data, *[inner for item in data for inner in containers_in(item)]]
+    return []
+
+
+def guards_of_names(owner: Any, names: list[str]) -> Guards:
+    """Returns guards over attributes of an object, and over their absence."""
+    reads = Reads([owner])
+    for name in names:
+        reads.attribute(owner, name)
+    return Guards(reads.places)
