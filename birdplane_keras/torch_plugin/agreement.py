@@ -103,3 +103,8 @@ def largest_of(tensor: torch.Tensor) -> float:
     """Returns the largest absolute value in a tensor; NaN where there is one."""
     low, high = torch.aminmax(tensor)
     return max(-float(low), float(high))
+
+
+def ulp_of(tensor: torch.Tensor) -> float:
+    """Returns the relative step between numbers of a tensor's type; 0 where it holds none with a point."""
+    return torch.finfo(tensor.dtype).eps if tensor.dtype.is_floating_point else 0.0

@@ -66,6 +66,8 @@ class Departures(TorchFunctionMode):
                     raise NotTraceableError(f"it draws with `{func.__name__}` from a seed")
                 kwargs.pop("generator")
                 return IN_GRAPH[func](seed, *args, **kwargs)
+        if self._traced and func is torch.nn.functional.one_hot:
+            return one_hot(*args, **kwargs)
         if func is torch.Tensor.__int__ and not args[0].is_floating_point() and args[0].numel() == 1:
             return self._taken_out(args[0])
         if func == _DATA:  # an alias that no graph sees; `detach` is the same alias, seen
@@ -103,6 +105,19 @@ class Departures(TorchFunctionMode):
     def _refuse(self, func: Any) -> None:
         self.refusal = self.refusal or departed(getattr(func, "__name__", str(func)))
         raise NotTraceableError(self.refusal)
+
+
+def one_hot(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
+    """`torch.nn.functional.one_hot` without its look at the numbers; an index out of range is an error, too.
+
+    Args:
+        tensor: (...) int64.
+        num_classes: How many; -1 asks for the largest number, which is the look that is meant.
+    """
+    if num_classes < 0:
+        return torch.nn.functional.one_hot(tensor, num_classes)
+    zeros = torch.zeros((*tensor.shape, num_classes), dtype=tensor.dtype, device=tensor.device)
+    return zeros.scatter_(-1, tensor.unsqueeze(-1), 1)
 
 
 def departed(name: str) -> str:

@@ -87,7 +87,7 @@ def seeds_are_masked() -> bool:
 
 def is_torch_sgd(optimizer: Any) -> bool:
     """Tells whether an optimizer is Keras' SGD for this backend, and no subclass of it."""
-    return type(optimizer) is SGD
+    return type(optimizer) in (SGD, keras.optimizers.SGD)
 
 
 def flatten_layers(model: keras.Model) -> list[Any]:

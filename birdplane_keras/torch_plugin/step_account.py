@@ -53,8 +53,10 @@ class StepAccount:
 
     @property
     def rounds(self) -> bool:
-        """Whether the traces may round otherwise than stock Keras: by a rewrite, or by how a kernel lies in memory."""
-        return bool(ROUNDING_REWRITES & self.rewrites.keys()) or any(not each.is_contiguous() for each in self.values)
+        """Whether a step may round otherwise than stock Keras: by a rewrite, its update, or a kernel's layout."""
+        update = self._update is not None and self._update.proof is not None and self._update.proof.rounds
+        rewritten = bool(ROUNDING_REWRITES & self.rewrites.keys())
+        return rewritten or update or any(not each.is_contiguous() for each in self.values)
 
     @property
     def ulp(self) -> float:
@@ -64,7 +66,7 @@ class StepAccount:
     @property
     def is_plain_sgd(self) -> bool:
         """Whether the update is a weight's gradient times the rate."""
-        return self._update is not None and self._update.guards is not None
+        return self._update is not None and self._update.proof is not None
 
     def reads(self) -> list[torch.Tensor]:
         """Returns the tensors from outside that the traces read."""

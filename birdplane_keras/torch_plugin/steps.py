@@ -90,8 +90,8 @@ class Step(StepAccount):
         self._update: ChosenUpdate | None = None
         if kind == "train":
             self._update = choose_update(model, self._weights, self._forward_trace, self._first_gradient)
-            if self._update.guards is not None:
-                found.append(self._update.guards)
+            if self._update.proof is not None:
+                found.append(self._update.proof.guards)
             with torch.no_grad():
                 self._apply_update(outputs)
         self._metrics_trace: Trace | None = None

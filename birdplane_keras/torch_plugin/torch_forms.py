@@ -13,8 +13,15 @@ from birdplane_keras.torch_plugin.graphs import shape_of, writes_between
 aten = torch.ops.aten
 
 TORCH_FORMS = {"addmm", "convolution with bias", "bias in convolution's gradient", "loss summed inside", "mse_loss"}
+TOTAL = object()
 NONE, MEAN, SUM = 0, 1, 2  # `reduction` as ATen numbers it
 _VIEWS = {aten.view.default, aten._unsafe_view.default}
+
+
+def is_total(node: fx.Node) -> bool:
+    """Tells whether a node is the sum of all numbers in a tensor; Keras 3.16 names the axes, and none of them."""
+    over_none = node.target is aten.sum.dim_IntList and node.args[1:] in [(None,), (None, False)]
+    return (node.target is aten.sum.default or over_none) and not node.kwargs
 
 
 def fuse_addmm(graph: fx.Graph, counts: Counter) -> None:
@@ -51,7 +58,7 @@ def fuse_addmm(graph: fx.Graph, counts: Counter) -> None:
 def sum_inside_loss(graph: fx.Graph, counts: Counter) -> None:
     """`sum(nll_loss(..., "none"))` becomes `nll_loss(..., "sum")`: PyTorch's own mean adds in that order, too."""
     for node in list(graph.nodes):
-        losses = node.args[0] if node.target is aten.sum.default and not node.kwargs else None
+        losses = node.args[0] if is_total(node) else None
         if losses is None or losses.target is not operator.getitem or losses.args[1] != 0 or len(losses.users) > 1:
             continue
         forward = losses.args[0]
@@ -135,13 +142,13 @@ def average_inside_squared_error(graph: fx.Graph, constants: Mapping[str, torch.
         by_constant = node.target is aten.div.Tensor and not node.kwargs and isinstance(node.args[1], fx.Node)
         if not by_constant or node.args[1].op != "get_attr":
             continue
-        chain = [aten.sum.default, aten.mean.dim, aten.pow.Tensor_Scalar, aten.sub.Tensor]
+        chain = [TOTAL, aten.mean.dim, aten.pow.Tensor_Scalar, aten.sub.Tensor]
         links: list[fx.Node] = [node]
         for target in chain:
             inner = links[-1].args[0]
             # The difference itself is used by the gradient, too.
             alone = isinstance(inner, fx.Node) and (len(inner.users) == 1 or target is aten.sub.Tensor)
-            if not alone or inner.target is not target or inner.kwargs:
+            if not alone or not (is_total(inner) if target is TOTAL else inner.target is target and not inner.kwargs):
                 break
             links.append(inner)
         if len(links) <= len(chain):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import torch
 
-from birdplane_keras.torch_plugin.agreement import same_bits
+from birdplane_keras.torch_plugin.agreement import further_apart, same_bits, ulp_of
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.journal import Journal
@@ -15,8 +15,22 @@ from birdplane_keras.torch_plugin.private_keras import is_torch_sgd
 from birdplane_keras.torch_plugin.tracing import Trace
 from birdplane_keras.torch_plugin.trial import Trial
 
+SGD_ULPS = 2  # a product that is rounded before it is added, or not
 # From the outputs of the traced step to nothing; it changes the weights.
 Update = Callable[[tuple], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """That plain SGD does what Keras' own update does.
+
+    Args:
+        guards: Over what that update read.
+        rounds: Whether the two round differently.
+    """
+
+    guards: Guards
+    rounds: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +40,12 @@ class ChosenUpdate:
     Args:
         apply: Makes the update.
         words: What it is.
-        guards: Over what Keras' own update read, where this one stands in for it.
+        proof: That it may stand in for Keras' own update; `None` where it is that.
     """
 
     apply: Update
     words: str
-    guards: Guards | None = None
+    proof: Proof | None = None
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]) -> bool:
@@ -61,17 +75,16 @@ def choose_update(model: keras.Model, weights: list[keras.Variable], trace: Trac
         first: Number of the first gradient among the outputs.
     """
     optimizer = model.optimizer
-    gradients = slice(first, first + len(weights))
     values = [weight._value for weight in weights]
     whole = [n for n in range(len(weights)) if first + n not in trace.factors]
-    guards = None
+    proof = None
     if is_plain_sgd(optimizer, weights) and all(trace.outputs[first + n] is not None for n in whole):
-        made = [product_of(trace, first + n) for n in range(len(weights))]
-        guards = prove_plain_sgd(optimizer, weights, made)
-    if guards is None:
+        made = [product_of(trace.factors, trace.outputs, first + n) for n in range(len(weights))]
+        proof = prove_plain_sgd(optimizer, weights, made)
+    if proof is None:
 
         def apply(outputs: tuple) -> None:
-            optimizer.apply(list(outputs[gradients]), weights)
+            optimizer.apply([product_of(trace.factors, outputs, first + n) for n in range(len(weights))], weights)
 
         return ChosenUpdate(apply=apply, words=f"{type(optimizer).__name__}'s own apply")
 
@@ -79,10 +92,10 @@ def choose_update(model: keras.Model, weights: list[keras.Variable], trace: Trac
     if not trace.factors:
 
         def sgd(outputs: tuple) -> None:
-            torch._foreach_add_(values, outputs[gradients], alpha=-learning_rate(optimizer))
+            torch._foreach_add_(values, outputs[first : first + len(values)], alpha=-learning_rate(optimizer))
             iterations.add_(1)
 
-        return ChosenUpdate(apply=sgd, words="plain SGD, w -= rate * gradient", guards=guards)
+        return ChosenUpdate(apply=sgd, words="plain SGD, w -= rate * gradient", proof=proof)
 
     products = [
         (values[number - first], left, right, parts_of(values[number - first]))
@@ -102,22 +115,23 @@ def choose_update(model: keras.Model, weights: list[keras.Variable], trace: Trac
         iterations.add_(1)
 
     words = f"plain SGD, fused into the gradient's product for {len(products)} of {len(weights)} weights"
-    return ChosenUpdate(apply=fused, words=words, guards=guards)
+    return ChosenUpdate(apply=fused, words=words, proof=proof)
 
 
-def product_of(trace: Trace, number: int) -> torch.Tensor:
+def product_of(factors: dict[int, tuple[int, int]], outputs: tuple, number: int) -> torch.Tensor:
     """Returns the gradient that an output is, or that two outputs are the factors of."""
-    factors = trace.factors.get(number)
-    return trace.outputs[factors[0]] @ trace.outputs[factors[1]] if factors else trace.outputs[number]
+    pair = factors.get(number)
+    return outputs[pair[0]] @ outputs[pair[1]] if pair else outputs[number]
 
 
 def prove_plain_sgd(
     optimizer: keras.optimizers.Optimizer, weights: list[keras.Variable], gradients: list[torch.Tensor]
-) -> Guards | None:
+) -> Proof | None:
     """Tries Keras' own update and plain SGD from one state; nothing stays.
 
     Returns:
-        Guards over what Keras' update read; `None` where the two are not the same, bit for bit.
+        `None` where the two are not the same, up to the rounding of one product: Keras 3.16 multiplies by the rate
+        first, where PyTorch and earlier versions add a multiple.
     """
     values = [weight._value for weight in weights]
 
@@ -141,8 +155,11 @@ def prove_plain_sgd(
         return None
     finally:
         trial.undo()
-    same = ours.keys() == theirs.keys() and all(same_bits(ours[key], theirs[key]) for key in ours)
-    return trial.guards if same else None
+    if ours.keys() != theirs.keys():
+        return None
+    close = [further_apart(ours[key], theirs[key], SGD_ULPS * ulp_of(ours[key]), 0.0) == 0 for key in ours]
+    rounds = not all(same_bits(ours[key], theirs[key]) for key in ours)
+    return Proof(guards=trial.guards, rounds=rounds) if all(close) else None
 
 
 def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from keras import layers
+from packaging import version
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.model import build_model
@@ -164,8 +165,9 @@ def test_several_steps_per_execution_train_as_one_step_each():
     x = draw(ROWS, COLUMNS)
     assert (one.predict(x, batch_size=8, verbose=0) == several.predict(x, batch_size=8, verbose=0)).all()
     assert several.evaluate(x, labels(), batch_size=8, verbose=0) == one.evaluate(x, labels(), batch_size=8, verbose=0)
-    with pytest.raises(ValueError, match="`steps_per_execution` must be 1"):
-        fit(make(None, steps_per_execution=4))
+    if version.parse(keras.__version__) < version.parse("3.16.dev0"):  # from then on Keras can do it, too
+        with pytest.raises(ValueError, match="`steps_per_execution` must be 1"):
+            fit(make(None, steps_per_execution=4))
 
 
 def test_several_steps_per_execution_run_on_the_stock_path_too():

@@ -10,7 +10,6 @@ from keras.layers import TorchModuleWrapper
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.torch_plugin.attachment import PLUGIN_ATTRIBUTE
-from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES
 from plugin.networks import ROWS, Setup
 
 
@@ -82,10 +81,9 @@ def entries(model: keras.Model, kind: str | None = None) -> list:
 
 
 def rounds_alike(model: keras.Model) -> bool:
-    """Tells whether no rewrite that changes the rounding was made, and no kernel laid out anew."""
-    rewrites = {what for entry in entries(model) for what in entry.step.rewrites}
+    """Tells whether no rewrite or update that changes the rounding was made, and no kernel laid out anew."""
     layouts = any(not weight.value.is_contiguous() for weight in model.weights)
-    return not layouts and not rewrites & ROUNDING_REWRITES
+    return not layouts and not any(entry.step.rounds for entry in entries(model))
 
 
 def assert_same_training(ours: Trained, theirs: Trained, *, tolerance: float) -> None:
