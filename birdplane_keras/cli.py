@@ -22,6 +22,7 @@ COMMANDS = {  # name -> module in birdplane_keras.commands, function that declar
     "shift": ("article", "add_shift_arguments", "measure the accuracy of both sides on shifted images"),
     "export": ("export", "add_arguments", "write a trained model for other tools: Keras, safetensors or ONNX"),
     "faults": ("faults", "add_arguments", "run the judge on planted mistakes and clean pairs, and say what it found"),
+    "hunt": ("hunt", "add_arguments", "draw trainings, and run each with stock Keras and with the torch plugin"),
     "report": ("report", "add_arguments", "write report.html again, from what a comparison or a training left"),
 }
 DESCRIPTION = "Airplane or bird: a Keras 3 port held against PyTorch."
@@ -62,6 +63,15 @@ def faults(argv: list[str] | None = None) -> int:
     from birdplane_keras.commands.faults import add_arguments
 
     parser = OneLineParser(prog="faults.py", description="Run the judge on planted mistakes and on clean pairs.")
+    add_arguments(parser)
+    return run(parser, argv)
+
+
+def hunt(argv: list[str] | None = None) -> int:
+    """Runs `scripts/hunt.py`; returns 0, 1 where an attached model was wrong, 2 for an unusable request."""
+    from birdplane_keras.commands.hunt import add_arguments
+
+    parser = OneLineParser(prog="hunt.py", description="Draw trainings, and run each with stock Keras and attached.")
     add_arguments(parser)
     return run(parser, argv)
 

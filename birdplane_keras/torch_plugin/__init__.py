@@ -14,11 +14,13 @@ from contextlib import contextmanager
 import keras
 
 from birdplane_keras.torch_plugin.attachment import AUDITS, KINDS, PLUGIN_ATTRIBUTE, Attachment, stock_path
+from birdplane_keras.torch_plugin.entries import Entry
 from birdplane_keras.torch_plugin.errors import TorchPluginError, TorchPluginWarning
 from birdplane_keras.torch_plugin.explain import explain_attachment
 
 __all__ = [
     "ENGINES",
+    "Entry",
     "TorchPluginError",
     "TorchPluginWarning",
     "attach",
@@ -26,6 +28,7 @@ __all__ = [
     "explain",
     "gradients_kept",
     "is_attached",
+    "traces",
 ]
 
 ENGINES = ("exact", "fused")
@@ -110,3 +113,12 @@ def explain(model: keras.Model) -> str:
     if attachment is None:
         return f"{model.name} is not attached: every step runs on Keras' stock path."
     return explain_attachment(attachment)
+
+
+def traces(model: keras.Model) -> list[Entry]:
+    """Returns the account of each signature of a batch that an attached model has seen; none where it is not attached.
+
+    An entry's `step` is its trace, or `None` where the stock step runs; `reason` says why, then.
+    """
+    attachment = vars(model).get(PLUGIN_ATTRIBUTE)
+    return [] if attachment is None else list(attachment.entries)

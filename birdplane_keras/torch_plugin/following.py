@@ -204,6 +204,9 @@ class Following:
             else None
         )
         found = []
+        if is_users(kind.__module__) and not isinstance(value, types.FunctionType):
+            for name in ("__class__", "__dict__") if own is not None else ("__class__",):
+                self._note_place((name, id(value)), lambda name=name: Attribute(value, name, words_of(value)), value)
         skipped: Container[str] = bookkeeping(value) if code.trusted else ()
         if own is not None:
             names = own.keys() if code.looks_up and not code.trusted else code.names
@@ -249,7 +252,7 @@ class Following:
         return found
 
     def _note_class(self, kind: type, owner: type, name: str) -> None:
-        """Notes a class's attribute, and that no class before it in the order of resolution has one."""
+        """Notes a class's attribute, and that no class before it has one."""
         for each in kind.__mro__:
             if each.__flags__ & _HEAP_TYPE:
                 self._note(
@@ -270,7 +273,7 @@ class Following:
         words = f"the function {function.__qualname__}"
         for name in ("__defaults__", "__kwdefaults__", "__code__"):
             self._note_place((name, id(function)), lambda name=name: Attribute(function, name, words), function)
-        found = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        found = [*(function.__defaults__ or ()), function.__kwdefaults__]
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
             held = f"`{name}` in the closure of {function.__qualname__}"
             self._note_place(

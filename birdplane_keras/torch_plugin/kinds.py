@@ -3,6 +3,7 @@
 import collections
 import enum
 import functools
+import threading
 import types
 import weakref
 from typing import Any
@@ -85,6 +86,10 @@ def _kind_of(kind: type) -> Kind:
         return Kind.CLASS
     if issubclass(kind, torch.Tensor):
         return Kind.TENSOR
+    if issubclass(kind, np.ndarray):
+        return Kind.ARRAY
+    if issubclass(kind, threading.local):
+        return Kind.OPAQUE
     if issubclass(kind, _ATOMS) or kind.__module__ in _ATOM_MODULES or kind.__module__ in _LOCKS:
         return Kind.ATOM
     for base, found in (
@@ -97,7 +102,6 @@ def _kind_of(kind: type) -> Kind:
             Kind.DESCRIPTOR,
         ),
         (weakref.ref, Kind.REFERENCE),
-        (np.ndarray, Kind.ARRAY),
         (dict, Kind.DICT),
         (list | collections.deque, Kind.SEQUENCE),
         (set, Kind.SET),

@@ -7,6 +7,7 @@ before the function can change it. The state that a step reads is then the state
 put back.
 """
 
+import gc
 import sys
 import types
 from collections.abc import Iterable
@@ -52,6 +53,7 @@ class Reads(Following):
         self._entered: set[int] = set()
         self._fresh: set[int] = set()  # ids of objects that were made meanwhile
         self._outer: Any = None
+        self._collects = True
         self._muted = 0  # depth of calls that show a warning or import
 
     def __enter__(self) -> "Reads":
@@ -61,11 +63,15 @@ class Reads(Following):
             self.rooted.add(id(root))
             if isinstance(root, types.FunctionType) and is_users(root.__module__ or ""):
                 self.follow(root, _NO_NAMES, True)
+        self._collects = gc.isenabled()
+        gc.disable()  # who is called where garbage is collected, no step computes with
         sys.setprofile(self._on_event)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(self._outer)
+        if self._collects:
+            gc.enable()
 
     def check(self) -> None:
         """Raises where something ran that cannot be watched, also if the user's code caught it then."""

@@ -1,0 +1,60 @@
+"""`birdplane hunt`, which is `scripts/hunt.py`: drawn trainings, stock and attached."""
+
+import argparse
+import datetime
+from collections import Counter
+from pathlib import Path
+
+from birdplane_keras.errors import RequestError
+
+DEFAULT_CASES = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares how many are drawn, from which seed, and where the table goes."""
+    parser.add_argument(
+        "--cases", type=int, default=DEFAULT_CASES, metavar="N", help=f"trainings to draw ({DEFAULT_CASES})"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (0)")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="a document whose table is to be rewritten")
+    parser.set_defaults(command=hunt_command)
+    parser.epilog = (
+        "exit status: 0, 1 where an attached model was wrong or crashed, 2 for an unusable request. "
+        f"example: {parser.prog} --cases 20 --seed 3"
+    )
+
+
+def hunt_command(arguments: argparse.Namespace) -> int:
+    """Draws, runs, and tells."""
+    if arguments.cases < 1:
+        raise RequestError(f"expected --cases of at least 1, received {arguments.cases}")
+    from birdplane_keras.extras import require
+
+    require("hypothesis", extra="test", what="the hunt")
+    from rich.console import Console
+    from rich.progress import track
+
+    from birdplane_keras.hunt.drawing import draw, simplest
+    from birdplane_keras.hunt.running import Finding, Outcome, judge
+    from birdplane_keras.hunt.telling import render, reproduction
+    from birdplane_keras.reporting.markdown import HUNT_MARKS, replace_between
+
+    screen = Console(stderr=True)
+    drawn = list(draw(arguments.cases, arguments.seed))
+    found: list[Finding] = [judge(training) for training in track(drawn, "trainings", console=screen)]
+    bad = [each for each in found if each.outcome in (Outcome.WRONG, Outcome.CRASHED)]
+    table = render(found, seed=arguments.seed, date=datetime.date.today().isoformat())
+    print(table)
+    told: Counter[str] = Counter()
+    for each in bad:
+        least = simplest(each.training, lambda one: judge(one).outcome in (Outcome.WRONG, Outcome.CRASHED))
+        told[reproduction(least, judge(least))] += 1
+    for text, count in told.items():
+        print(f"\n{count} x {text}")
+    if arguments.readme is not None:
+        try:
+            marked = "\n".join([HUNT_MARKS[0], "", table, "", HUNT_MARKS[1]])
+            arguments.readme.write_text(replace_between(arguments.readme.read_text(), HUNT_MARKS, marked))
+        except (OSError, ValueError) as error:
+            raise RequestError(f"expected a document to write, received «{error}»") from error
+    return 1 if bad else 0

@@ -1,0 +1,180 @@
+"""Runs a drawn training stock and attached, and says whether they are the same."""
+
+import enum
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from birdplane_keras import torch_plugin
+from birdplane_keras.hunt.changes import CHANGES, restore_settings
+from birdplane_keras.hunt.trainings import Built, Training, build
+
+# Of the largest value: ten or so steps in which a product may round otherwise.
+TOLERANCES = {"float32": 1e-3, "float64": 1e-5, "mixed_bfloat16": 1e-1}
+Outcome = enum.Enum("Outcome", "BITS ROUNDING DECLINED NEITHER WRONG CRASHED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What came of a training.
+
+    Args:
+        training: It.
+        outcome: `NEITHER`: stock Keras cannot run it, and the attached model could not, either.
+        on_engine: Whether a step of the training ran from a trace.
+        words: What the plugin said, or what went wrong.
+    """
+
+    training: Training
+    outcome: Outcome
+    on_engine: bool
+    words: tuple[str, ...]
+
+
+class Dataset(keras.utils.PyDataset):
+    """Batches of eight rows.
+
+    Args:
+        x: Inputs.
+        y: Targets.
+    """
+
+    def __init__(self, x: Any, y: np.ndarray) -> None:
+        super().__init__()
+        self._x, self._y = x, y
+
+    def __len__(self) -> int:
+        return -(-len(self._y) // 8)
+
+    def __getitem__(self, index: int) -> tuple:
+        return rows_of(self._x, index), self._y[index * 8 : index * 8 + 8]
+
+
+class At(keras.callbacks.Callback):
+    """Makes a change after a training step.
+
+    Args:
+        built: The training.
+        training: What was drawn.
+    """
+
+    def __init__(self, built: Built, training: Training) -> None:
+        super().__init__()
+        self.built, self.training, self.steps = built, training, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == self.training.step:
+            CHANGES[self.training.change](self.built)
+
+
+def rows_of(x: Any, index: int) -> Any:
+    """Returns the inputs of a batch."""
+    if isinstance(x, tuple):
+        return tuple(each[index * 8 : index * 8 + 8] for each in x)
+    return x[index * 8 : index * 8 + 8]
+
+
+def run(training: Training, attached: bool) -> tuple[list[np.ndarray], Built]:
+    """Trains, evaluates and predicts; returns all numbers that are left."""
+    built = build(training)
+    model = built.model
+    if attached:
+        torch_plugin.attach(model, training.engine, audit=training.audit)
+    keras.utils.set_random_seed(training.seed + 1)
+    left: list[Any] = []
+    at = At(built, training)
+    if training.source == "batches":
+        for index in list(range(6)) * 2:
+            left.append(model.train_on_batch(rows_of(built.x, index), built.y[index * 8 : index * 8 + 8]))
+            at.on_train_batch_end(index)
+    else:
+        history = model.fit(**fed(training, built), epochs=2, verbose=0, callbacks=[at])
+        left += [each for _, each in sorted(history.history.items())]
+    whole = built.x if not isinstance(built.x, tuple) else list(built.x)
+    left.append(model.evaluate(whole, built.y, batch_size=44, verbose=0))
+    left.append(model.predict(whole, batch_size=44, verbose=0))
+    left += [float(sum(model.losses))] if model.losses else []
+    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    left += [keras.ops.convert_to_numpy(keras.ops.cast(each, "float64")) for each in variables]
+    return [np.asarray(each, dtype="float64") for each in left], built
+
+
+def fed(training: Training, built: Built) -> dict[str, Any]:
+    """Returns the data as `fit` takes them."""
+    x, y = built.x, built.y
+    if training.source == "arrays":
+        return {"x": list(x) if isinstance(x, tuple) else x, "y": y, "batch_size": 8, "shuffle": True}
+    if training.source == "dataset":
+        return {"x": Dataset(x, y), "shuffle": False}
+    if training.source == "generator":
+
+        def batches() -> Iterator[tuple]:
+            while True:
+                for index in range(6):
+                    yield rows_of(x, index), y[index * 8 : index * 8 + 8]
+
+        return {"x": batches(), "steps_per_epoch": 6}
+    tensors = [torch.from_numpy(np.ascontiguousarray(each)) for each in (x if isinstance(x, tuple) else (x,))]
+    if training.source == "loader" and not isinstance(x, tuple):
+        pairs = torch.utils.data.TensorDataset(*tensors, torch.from_numpy(y))
+        return {"x": torch.utils.data.DataLoader(pairs, batch_size=8)}
+    return {
+        "x": tensors if len(tensors) > 1 else tensors[0],
+        "y": torch.from_numpy(y),
+        "batch_size": 8,
+        "shuffle": False,
+    }
+
+
+def judge(training: Training) -> Finding:
+    """Runs a training both ways, and compares."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            stock, _ = run(training, attached=False)
+        except Exception as error:
+            stock, failed = None, error
+        finally:
+            restore_settings()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            ours, built = run(training, attached=True)
+        except Exception as error:
+            words: tuple[str, ...] = (f"{type(error).__name__}: {str(error)[:300]}",)
+            outcome = Outcome.NEITHER if stock is None else Outcome.CRASHED
+            return Finding(training=training, outcome=outcome, on_engine=False, words=words)
+        finally:
+            restore_settings()
+    said = tuple(str(each.message) for each in told if issubclass(each.category, torch_plugin.TorchPluginWarning))
+    entries = torch_plugin.traces(built.model)
+    on_engine = any(entry.kind == "train" and entry.step is not None for entry in entries)
+    if stock is None:
+        words = (f"stock Keras raised {type(failed).__name__}, and the attached model did not",)
+        return Finding(training=training, outcome=Outcome.WRONG, on_engine=on_engine, words=words)
+    apart = distance(stock, ours)
+    if apart > TOLERANCES[training.policy]:
+        words = (f"{apart:.2g} apart", *said)
+        return Finding(training=training, outcome=Outcome.WRONG, on_engine=on_engine, words=words)
+    outcome = Outcome.DECLINED if said else Outcome.BITS if apart == 0 else Outcome.ROUNDING
+    return Finding(training=training, outcome=outcome, on_engine=on_engine, words=said)
+
+
+def distance(stock: list[np.ndarray], ours: list[np.ndarray]) -> float:
+    """Returns the largest difference, relative to the largest value of each number's kind, or infinity."""
+    if [each.shape for each in stock] != [each.shape for each in ours]:
+        return float("inf")
+    apart = 0.0
+    for one, other in zip(stock, ours, strict=True):
+        if not np.array_equal(np.isfinite(one), np.isfinite(other)):
+            return float("inf")
+        one, other = np.nan_to_num(one), np.nan_to_num(other)
+        if one.size:
+            apart = max(apart, float(np.abs(one - other).max() / max(1.0, np.abs(one).max())))
+    return apart
