@@ -23,11 +23,13 @@ from birdplane_keras.torch_plugin.entries import Entries, Entry
 from birdplane_keras.torch_plugin.errors import (
     NotTraceableError,
     StateChangedError,
+    TooEarlyError,
     TooLargeError,
     TorchPluginError,
     TorchPluginWarning,
 )
 from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for_parity, lay_out_for_parts
+from birdplane_keras.torch_plugin.patience import SAVED, Patience
 from birdplane_keras.torch_plugin.private_keras import STOCK_TRAINER, compiled_parts
 from birdplane_keras.torch_plugin.steps import Settings, Step
 from birdplane_keras.torch_plugin.trying import auditing, trying
@@ -36,11 +38,6 @@ from birdplane_keras.torch_plugin.updates import is_plain_sgd
 KINDS = ("train", "test", "predict")
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("epoch", "step", "never")
-# ATen calls of a step from which on it is traced only once that can pay back.
-LARGE = 1500
-# A trial runs the step some five times, and makes a graph of it.
-SECONDS_PER_CALL = 0.006
-SAVED = 0.3  # share of a stock step's time that a trace is taken to save, before anything is measured
 MOST_AUDITS_FAILED = 2
 
 
@@ -70,7 +67,7 @@ class Attachment:
         self._compiled: tuple = ()
         self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
         self._failed_audits = dict.fromkeys(KINDS, 0)
-        self._postponed: dict[Hashable, int] = {}  # signature -> tries that came too early
+        self._patience = Patience(self.entries)
 
     def hook_in(self) -> None:
         """Makes the model ask this object for its functions, and tell it where an epoch begins."""
@@ -214,7 +211,8 @@ class Attachment:
         step, reason, failed, wait = None, "", None, 0.0
         self._due.discard(kind)  # its trial compares it with the stock step, and more closely
         try:
-            self._require_room(kind, key)
+            self._patience.require_room(kind, key)
+            self._patience.require_time(kind, key)
             if kind == "train" and not self.model.trainable_weights:
                 raise NotTraceableError("there is nothing to train")
             if self._failed_audits[kind] >= MOST_AUDITS_FAILED:
@@ -222,15 +220,14 @@ class Attachment:
             require_plain(leaves)
             if leaves and leaves[0].ndim and self._lay_out(len(leaves[0])):
                 self.entries.clear()  # traces of another layout
-            most_calls = float("inf") if key in self._postponed else LARGE
+            most_calls = self._patience.most_calls(key)
             step = Step(self.model, kind, self.settings, rebuild(data, list(leaves)), leaves, most_calls)
+        except TooEarlyError as error:
+            wait, reason = error.seconds, str(error)
         except TooLargeError as error:
-            self._postponed[key] = 1
-            wait = error.calls * SECONDS_PER_CALL
-            reason = f"it makes {error.calls:,} ATen calls: tracing waits until it can pay back"
+            wait, reason = self._patience.wait_for(key, error), str(error)
         except StateChangedError as error:
-            if self._postponed.setdefault(key, 0) < 3:
-                self._postponed[key] += 1
+            if self._patience.may_try_again(key):
                 if lay_out_as_keras(self.model):
                     self.entries.clear()
                 return self._stock[kind](data)  # which makes what is missing; the next step is tried
@@ -255,21 +252,6 @@ class Attachment:
             Entry(key=key, kind=kind, batch=describe(leaves), step=step, reason=reason, seconds=seconds, wait=wait)
         )
         return result
-
-    def _require_room(self, kind: str, key: Hashable) -> None:
-        """Makes sure that one more trace of a kind may be held."""
-        if self.entries.traced(kind) < self.entries.most:
-            return
-        last = self.entries.last_of(key)
-        if last is not None and last.step is not None:
-            changed = last.step.first_change() or "Python state"
-            raise NotTraceableError(
-                f"{changed} has changed {self.entries.traced(kind)} times, and each value needs its own trace"
-            )
-        raise NotTraceableError(
-            f"{self.entries.most} traces of other shapes and states are held, the most that "
-            f"`attach(..., traces={self.entries.most})` allows"
-        )
 
     def _lay_out(self, batch_size: int) -> bool:
         """Lays the kernels out as the engine wants, unless something runs on the stock path, which rounds by that, too.

@@ -86,5 +86,5 @@ class Entries:
         return sum(entry.kind == kind and entry.step is not None for entry in self)
 
     def any_declined(self) -> bool:
-        """Tells whether any signature runs on the stock path."""
-        return any(entry.step is None for entry in self)
+        """Tells whether any signature runs on the stock path for good."""
+        return any(entry.step is None and not entry.wait for entry in self)

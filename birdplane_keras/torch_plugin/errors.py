@@ -19,8 +19,20 @@ class TooLargeError(Exception):
     """
 
     def __init__(self, calls: int) -> None:
-        super().__init__(f"it makes {calls:,} ATen calls")
+        super().__init__(f"it makes {calls:,} ATen calls: tracing waits until it can pay back")
         self.calls = calls
+
+
+class TooEarlyError(Exception):
+    """One more shape of a batch was not seen often enough for a trace to pay back.
+
+    Args:
+        seconds: What tracing it is expected to take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"its shape is one of many: tracing waits until its {seconds:.1f} s can pay back")
+        self.seconds = seconds
 
 
 class TorchPluginError(BirdplaneError, RuntimeError):

@@ -11,11 +11,13 @@ from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.kinds import (
     PATCHED,
     Kind,
+    OfLibrary,
     bookkeeping,
     described,
     is_full,
     kind_of,
     member_of,
+    of_library,
     words_of,
 )
 from birdplane_keras.torch_plugin.places import (
@@ -34,20 +36,6 @@ _MOST_PLACES = 200_000
 _LARGEST_ARRAY = 1 << 25  # bytes that may be compared before every replay
 _HEAP_TYPE = 1 << 9
 _OF_KERAS = ("_torch_params",)  # an item by which Keras tells PyTorch of its variables, made anew now and then
-_REGISTERED = "_global_"  # PyTorch's modules keep the hooks of all modules under such names
-
-
-class _OfLibrary:
-    """A container that a library's module or class holds."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def of_library(name: str, value: Any) -> Any:
-    """Marks a container that a library's module or class holds under a name."""
-    kept = kind_of(type(value)) in (Kind.DICT, Kind.SEQUENCE, Kind.SET, Kind.PROXY) and not name.startswith(_REGISTERED)
-    return _OfLibrary(value) if kept else value
 
 
 class Following:
@@ -86,9 +74,10 @@ class Following:
         """Tells whether any attribute of an object was noted."""
         return ("names", id(vars(value)), True) in self.places
 
-    def attribute(self, owner: Any, name: str) -> None:
-        """Notes an attribute that a step reads elsewhere."""
-        code = CodeNames(code=(lambda: None).__code__, names=frozenset([name]), strings=frozenset([name]), trusted=True)
+    def attributes(self, owner: Any, names: Iterable[str]) -> None:
+        """Notes attributes that a step reads elsewhere."""
+        code = CodeNames(code=(lambda: None).__code__, names=frozenset(names), trusted=True)
+        self.alive[id(code)] = code
         self.follow(owner, code, True)
 
     def refuse(self, reason: str) -> None:
@@ -111,7 +100,7 @@ class Following:
         waiting = [value]
         while waiting:
             each = waiting.pop()
-            if isinstance(each, _OfLibrary):
+            if isinstance(each, OfLibrary):
                 self.of_library.add(id(each.value))
                 each = each.value
             kind = kind_of(type(each))
@@ -165,6 +154,8 @@ class Following:
                 if value.nbytes <= _LARGEST_ARRAY and value.dtype != object:
                     self._note_place(("array", id(value)), lambda: contents(value, words_of(value)), value)
                 return list(value.flat)[:1000] if value.dtype == object else []
+            case Kind.LOCAL:
+                return self._local(value, code) if not code.trusted else ()  # Keras' own is part of a signature
             case Kind.OPAQUE:
                 if rooted and not code.trusted:
                     self.refuse(f"it reads {described(value)}, whose state cannot be watched")
@@ -232,6 +223,15 @@ class Following:
                 if name not in own and name.isidentifier() and member_of(kind, name) is None and code.looks_up:
                     self._note(Names, own, words_of(value), name, ABSENT, owner=id(value))
         return found
+
+    def _local(self, value: Any, code: CodeNames) -> Iterable[Any]:
+        """What a thread keeps for itself: looked at in whatever thread a step runs."""
+        for name in code.names:
+            if name.isidentifier() and not hasattr(type(value), name):
+                self._note_place(
+                    ("local", id(value), name), lambda name=name: Attribute(value, name, "a thread"), value
+                )
+        return [getattr(value, name, None) for name in code.names if name.isidentifier()]
 
     def _members(self, kind: type, code: CodeNames) -> list[tuple[str, type, Any]]:
         """Returns the names of a piece of code that are attributes of a class: name, the class that has it, what."""

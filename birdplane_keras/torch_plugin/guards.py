@@ -35,7 +35,9 @@ class Check:
     def _prepare(self) -> None:
         places = list(self.places.values())
         names = [place for place in places if isinstance(place, Names)]
-        attributes = [place for place in places if isinstance(place, Attribute)]
+        attributes = [
+            each for each in places if isinstance(each, Attribute) and each.before[each.attribute] is not ABSENT
+        ]
         lists = [place for place in places if isinstance(place, Whole) and isinstance(place.held, list)]
         sets = [place for place in places if isinstance(place, Whole) and isinstance(place.held, set)]
         dicts = [place for place in names if isinstance(place, Items)]

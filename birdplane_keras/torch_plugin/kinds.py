@@ -18,7 +18,7 @@ from birdplane_keras.torch_plugin.private_keras import KerasTensor, Node, Tracke
 Kind = enum.Enum(
     "Kind",
     "ATOM OBJECT DICT PROXY SEQUENCE SET TUPLE TENSOR ARRAY MODULE CLASS FUNCTION METHOD PARTIAL DESCRIPTOR REFERENCE "
-    "OPAQUE",
+    "LOCAL OPAQUE",
 )
 # What does not change, or what no step computes with.
 _ATOMS = (
@@ -68,6 +68,7 @@ _OWNERS = (
     keras.optimizers.Optimizer,
     torch.Tensor,
 )
+_REGISTERED = "_global_"  # PyTorch's modules keep the hooks of all modules under such names
 _KINDS: dict[type, Kind] = {}
 # Whose methods are sometimes replaced on one object.
 PATCHED = (keras.layers.Layer, keras.metrics.Metric, keras.losses.Loss, keras.optimizers.Optimizer, torch.nn.Module)
@@ -89,7 +90,7 @@ def _kind_of(kind: type) -> Kind:
     if issubclass(kind, np.ndarray):
         return Kind.ARRAY
     if issubclass(kind, threading.local):
-        return Kind.OPAQUE
+        return Kind.LOCAL
     if issubclass(kind, _ATOMS) or kind.__module__ in _ATOM_MODULES or kind.__module__ in _LOCKS:
         return Kind.ATOM
     for base, found in (
@@ -163,3 +164,16 @@ def words_of(value: Any) -> str:
     attributes = getattr(value, "__dict__", {})
     name = attributes.get("_name") or attributes.get("name") or ""
     return f"{kind.__name__} {name if isinstance(name, str) else ''}".strip()
+
+
+class OfLibrary:
+    """A container that a library's module or class holds."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def of_library(name: str, value: Any) -> Any:
+    """Marks a container that a library's module or class holds under a name."""
+    kept = kind_of(type(value)) in (Kind.DICT, Kind.SEQUENCE, Kind.SET, Kind.PROXY) and not name.startswith(_REGISTERED)
+    return OfLibrary(value) if kept else value

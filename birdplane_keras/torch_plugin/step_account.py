@@ -164,6 +164,5 @@ def containers_in(data: Any) -> list[Any]:
 def guards_of_names(owner: Any, names: list[str]) -> Guards:
     """Returns guards over attributes of an object, and over their absence."""
     reads = Reads([owner])
-    for name in names:
-        reads.attribute(owner, name)
+    reads.attributes(owner, names)
     return Guards(reads.places)

@@ -15,6 +15,7 @@ from birdplane_keras.torch_plugin import cuda
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import merged
 from birdplane_keras.torch_plugin.private_keras import (
+    STOCK_TRAINER,
     get_keras_mask,
     layer_losses,
     leave_losses,
@@ -108,7 +109,8 @@ class Step(StepAccount):
 
     def _step_names(self) -> list[str]:
         """Names that Keras' own step looks up before it runs what is traced."""
-        return [f"{self._kind}_step", "run_eagerly", "jit_compile", "_jit_compile", "ddp_model"]
+        step = getattr(STOCK_TRAINER, f"{self._kind}_step").__code__
+        return [f"{self._kind}_step", "run_eagerly", "jit_compile", "_jit_compile", *step.co_names]
 
     def take_first_result(self) -> Any:
         """Returns what the first step returned, and lets go of it."""
