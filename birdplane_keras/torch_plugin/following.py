@@ -218,9 +218,9 @@ class Following:
                 self._note(Names, own, words_of(value), name, ABSENT, owner=id(value))
             found.append(member)
             self._note_class(kind, owner, name)
-        if own is not None and code.strings:
+        if own is not None and code.looks_up:
             for name in code.strings & code.names:
-                if name not in own and name.isidentifier() and member_of(kind, name) is None and code.looks_up:
+                if name not in own and name.isidentifier() and member_of(kind, name) is None:
                     self._note(Names, own, words_of(value), name, ABSENT, owner=id(value))
         return found
 

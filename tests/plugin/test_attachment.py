@@ -268,12 +268,3 @@ def test_a_weight_that_is_replaced_is_seen():
     kernel._value = torch.nn.Parameter(torch.zeros_like(kernel._value))
     predicted = model.predict(x, verbose=0)
     assert (predicted == predicted[0]).all()  # nothing of the inputs comes through
-
-
-@pytest.mark.parametrize("preset", ["narrow", "wide"])
-def test_a_signature_of_the_presets_is_traced_in_less_than_two_seconds(preset):
-    recipe = build_recipe(preset)
-    model = compile_model(build_model(recipe), recipe, "exact")
-    model.fit(draw(80, 3072), labels(2, rows=80), batch_size=64, verbose=0)
-    assert len(entries(model, "train")) == 2
-    assert all(entry.seconds < 2 for entry in entries(model))
