@@ -211,6 +211,9 @@ class Attachment:
         step, reason, failed, wait = None, "", None, 0.0
         self._due.discard(kind)  # its trial compares it with the stock step, and more closely
         try:
+            refusal = self.refusal(kind)  # a step of the model's own may have been set meanwhile
+            if refusal is not None:
+                raise NotTraceableError(refusal)
             self._patience.require_room(kind, key)
             self._patience.require_time(kind, key)
             if kind == "train" and not self.model.trainable_weights:

@@ -5,7 +5,6 @@ The guards look at what the step was seen to read. An audit looks at what comes 
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from keras import tree
 
 from birdplane_keras.torch_plugin.agreement import NOISE_ULPS, REWRITTEN_ULPS, UNORDERED_TOLERANCE, further_apart
 from birdplane_keras.torch_plugin.entries import Entry
+from birdplane_keras.torch_plugin.errors import NotTraceableError, StateChangedError
 from birdplane_keras.torch_plugin.journal import TorchRandomState
 from birdplane_keras.torch_plugin.places import put_back
 from birdplane_keras.torch_plugin.reads import Reads
@@ -50,17 +50,25 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
     Raises:
         AuditFailedError: They differ by more than rounding. Then the stock step has been made.
     """
+    if not step.can_be_audited:
+        return step.run(data, leaves)
     audit = _Audit(step)
-    entry.audits += 1
     started = time.perf_counter()
-    theirs = audit.result_of(stock)
+    try:
+        theirs = audit.result_of(stock)
+    except (NotTraceableError, StateChangedError):  # stopped before anything was read that cannot be put back
+        audit.take_back()
+        step.can_be_audited = False
+        step.notes.append("no audits: what runs in Python reads what cannot be put back")
+        return step.run(data, leaves)
+    entry.audits += 1
     entry.stock_seconds = time.perf_counter() - started
     their_gradients, their_values = step.gradients(), audit.values()
     unexpected = audit.written_besides()
     audit.take_back()
     with step.gradients_left():
         started = time.perf_counter()
-        ours = audit.result_of(lambda: step.run(data, leaves))
+        ours = audit.result_of(lambda: step.run(data, leaves), refuses=False)
         entry.traced_seconds = time.perf_counter() - started
         our_gradients = step.gradients()
     what = unexpected or _difference(
@@ -87,13 +95,25 @@ class _Audit:
         self.before = self.values()
         self._python: Reads | None = None
 
-    def result_of(self, run: Callable[[], Any]) -> Any:
-        """Runs a step, and sees what it changes of Python's state where it runs code of the user's own."""
-        watching: AbstractContextManager = nullcontext()
-        if self._step.runs_in_python():
-            watching = self._python = Reads(self._step.roots(), refuses=False)
-        with watching:
+    def result_of(self, run: Callable[[], Any], *, refuses: bool = True) -> Any:
+        """Runs a step, and sees what it changes of Python's state where it runs code of the user's own.
+
+        Args:
+            run: The step.
+            refuses: Stop before anything is read that cannot be put back.
+
+        Raises:
+            NotTraceableError: There is something of that kind.
+        """
+        if not self._step.runs_in_python():
             return run()
+        reads = self._python = Reads(self._step.roots(), refuses=refuses)
+        try:
+            with reads:
+                result = run()
+        finally:  # also where the code around it caught what was raised, or Keras put it in other words
+            reads.check()
+        return result
 
     def values(self) -> Values:
         """Returns copies of what the step writes, as it is now."""

@@ -44,6 +44,7 @@ class StepAccount:
     _guards: Guards
     values: Leaves
     notes: list[str]
+    can_be_audited = True
 
     @property
     def rewrites(self) -> Counter[str]:

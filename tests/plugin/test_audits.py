@@ -82,3 +82,27 @@ def test_an_audited_step_leaves_what_an_unaudited_one_leaves():
 def test_a_wrong_setting_is_told(arguments, message):
     with pytest.raises(ValueError, match=message):
         torch_plugin.attach(network(), **arguments)
+
+
+def test_a_metric_that_reads_what_cannot_be_put_back_is_not_audited():
+    """An audit would move the iterator on by one number more."""
+    left = []
+    for audit in ("step", None):
+        numbers = iter(range(1, 1000))
+
+        def drawn(y_true, y_pred, numbers=numbers):
+            return (y_pred * 0).mean(-1) + next(numbers)
+
+        model = network()
+        model.compile(optimizer="sgd", loss="mse", metrics=[drawn])
+        if audit is not None:
+            torch_plugin.attach(model, audit=audit)
+            with pytest.warns(TorchPluginWarning, match="range_iterator"):
+                model.train_on_batch(draw(8, COLUMNS), draw(8, CLASSES))
+            assert "no audits" not in torch_plugin.explain(model)
+        else:
+            model.train_on_batch(draw(8, COLUMNS), draw(8, CLASSES))
+        for _ in range(3):
+            model.train_on_batch(draw(8, COLUMNS), draw(8, CLASSES))
+        left.append((next(numbers), "no audits" in torch_plugin.explain(model)))
+    assert left == [(5, True), (5, False)]

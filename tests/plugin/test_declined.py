@@ -213,6 +213,17 @@ def test_a_hook_that_is_added_later_is_called(register, reason):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_a_train_step_that_is_set_later_is_called():
+    model = network()
+    model.compile(optimizer="sgd", loss="mse")
+    torch_plugin.attach(model, audit="never")
+    x, y = draw(8, COLUMNS), draw(8, CLASSES, seed=1)
+    model.train_on_batch(x, y)
+    model.train_step = lambda data: {"loss": torch.tensor(7.0)}
+    with pytest.warns(TorchPluginWarning, match="has a `train_step` of its own"):
+        assert model.train_on_batch(x, y) == 7.0
+
+
 def test_jit_compile_runs_on_the_stock_path():
     model = network()
     model.compile(optimizer="sgd", loss="mse", jit_compile=True)
