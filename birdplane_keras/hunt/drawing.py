@@ -8,8 +8,8 @@ from hypothesis import seed as with_seed
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
+from birdplane_keras.hunt.all_places import PLACES
 from birdplane_keras.hunt.changes import CHANGES
-from birdplane_keras.hunt.places import PLACES
 from birdplane_keras.hunt.trainings import (
     ARCHITECTURES,
     LOSSES,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import torch
 
-from birdplane_keras.hunt.places import PLACES
+from birdplane_keras.hunt.all_places import PLACES
 
 COLUMNS, OUTPUTS = 6, 3
 ARCHITECTURES = (

@@ -39,6 +39,11 @@ KINDS = ("train", "test", "predict")
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("epoch", "step", "never")
 MOST_AUDITS_FAILED = 2
+# What is said where a trace waits; once for all shapes.
+TELLS: dict[type, str] = {
+    TooEarlyError: "its shapes are many: each is traced once that can pay back",
+    TooLargeError: "it is large: it is traced once that can pay back",
+}
 
 
 def stock_path(kind: str, reason: str) -> str:
@@ -67,7 +72,7 @@ class Attachment:
         self._compiled: tuple = ()
         self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
         self._failed_audits = dict.fromkeys(KINDS, 0)
-        self._patience = Patience(self.entries)
+        self._patience = Patience(self.entries, waits=not strict)
 
     def hook_in(self) -> None:
         """Makes the model ask this object for its functions, and tell it where an epoch begins."""
@@ -209,6 +214,7 @@ class Attachment:
         """Makes a step for which there is no trace yet."""
         started = time.perf_counter()
         step, reason, failed, wait = None, "", None, 0.0
+        early: Exception | None = None
         self._due.discard(kind)  # its trial compares it with the stock step, and more closely
         try:
             refusal = self.refusal(kind)  # a step of the model's own may have been set meanwhile
@@ -226,9 +232,9 @@ class Attachment:
             most_calls = self._patience.most_calls(key)
             step = Step(self.model, kind, self.settings, rebuild(data, list(leaves)), leaves, most_calls)
         except TooEarlyError as error:
-            wait, reason = error.seconds, str(error)
+            wait, reason, early = error.seconds, str(error), error
         except TooLargeError as error:
-            wait, reason = self._patience.wait_for(key, error), str(error)
+            wait, reason, early = self._patience.wait_for(key, error), str(error), error
         except StateChangedError as error:
             if self._patience.may_try_again(key):
                 if lay_out_as_keras(self.model):
@@ -244,7 +250,9 @@ class Attachment:
             if step.metrics_refusal:
                 self._refuse(kind, f"in the {kind} step, the metrics run in Python: {step.metrics_refusal}")
         else:
-            if failed is None and not wait:
+            if wait:
+                self._refuse(kind, f"a {kind} step runs on Keras' stock path at first, because {TELLS[type(early)]}")
+            elif failed is None:
                 self._fall_back(kind, reason)
             result = self._stock[kind](data)
             if failed is not None:

@@ -47,8 +47,7 @@ class Following:
     """
 
     def __init__(self, given: Iterable[Any], refuses: bool) -> None:
-        self.refuses = refuses
-        self.refusal = ""
+        self.refuses, self.refusal = refuses, ""
         self.places: dict[tuple, Place] = {}
         self.owners: dict[tuple, int] = {}  # place -> id of the object whose state it is; 0 for modules and classes
         self.of_library: set[int] = set()  # ids of containers that a library's modules and classes hold

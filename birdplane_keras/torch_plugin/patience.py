@@ -9,7 +9,7 @@ from birdplane_keras.torch_plugin.errors import NotTraceableError, TooEarlyError
 LARGE = 1500
 # A trial runs the step some five times, and makes a graph of it.
 SECONDS_PER_CALL = 0.006
-AT_ONCE = 2  # shapes of a kind of step that are traced when they are first seen: a batch, and an epoch's last one
+AT_ONCE = 4  # shapes of a kind of step that are traced when they are first seen
 SAVED = 0.3  # share of a stock step's time that a trace is taken to save, before anything is measured
 MOST_TRIES = 3  # of a step that makes what it keeps at its first call
 
@@ -19,10 +19,11 @@ class Patience:
 
     Args:
         entries: All traces, and how many there may be.
+        waits: Whether a trace may wait until it can pay back.
     """
 
-    def __init__(self, entries: Entries) -> None:
-        self._entries = entries
+    def __init__(self, entries: Entries, waits: bool) -> None:
+        self._entries, self._waits = entries, waits
         self._waited: set[Hashable] = set()
         self._large: set[Hashable] = set()
         self._tries: dict[Hashable, int] = {}
@@ -53,14 +54,19 @@ class Patience:
             TooEarlyError: It was not.
         """
         traced = [entry for entry in self._entries if entry.kind == kind and entry.step is not None]
-        if len({entry.key for entry in traced}) < AT_ONCE or key in self._waited or self._entries.last_of(key):
+        if (
+            not self._waits
+            or len({entry.key for entry in traced}) < AT_ONCE
+            or key in self._waited
+            or self._entries.last_of(key)
+        ):
             return
         self._waited.add(key)
         raise TooEarlyError(sum(entry.seconds for entry in traced) / len(traced))
 
     def most_calls(self, key: Hashable) -> float:
         """Returns the ATen calls beyond which a step is not traced yet."""
-        return float("inf") if key in self._large else LARGE
+        return LARGE if self._waits and key not in self._large else float("inf")
 
     def wait_for(self, key: Hashable, large: TooLargeError) -> float:
         """Returns the seconds that tracing a large step is expected to take; the next try makes it."""

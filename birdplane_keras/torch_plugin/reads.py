@@ -83,6 +83,8 @@ class Reads(Following):
         return [place for key, place in self.places.items() if self.owners[key] not in self._fresh]
 
     def _on_event(self, frame: types.FrameType, event: str, argument: Any) -> None:
+        if event in ("c_return", "c_exception"):
+            return
         code = self._codes.get(id(frame.f_code))
         if code is None:
             code = self._code(frame)

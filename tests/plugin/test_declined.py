@@ -162,6 +162,7 @@ def test_a_declined_step_gives_the_stock_result_and_one_warning(name):
             assert declined.tensors[key].tobytes() == stock.tensors[key].tobytes() or name == "test_step"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DECLINED)
 def test_strict_raises_instead(name):
     with pytest.raises(TorchPluginError, match=DECLINED[name][1]):

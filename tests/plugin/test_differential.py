@@ -26,7 +26,10 @@ FUSED = [
 LATER = {
     "LSTM with a mask", "GRU with a mask", "attention", "binary metrics", "categorical metrics", "Adamax", "Adadelta",
     "Adagrad", "Ftrl", "Lamb", "Nadam", "loss kl_divergence", "loss log_cosh", "loss categorical_hinge", "loss poisson",
-    "Conv2DTranspose, SpatialDropout2D", "piecewise schedule", "clipnorm",
+    "Conv2DTranspose, SpatialDropout2D", "piecewise schedule", "clipnorm", "regression metrics", "sparse metrics",
+    "Dropout whose rate changes", "two outputs", "LayerNormalization, GroupNormalization", "validation split",
+    "SeparableConv2D, BatchNormalization", "class_weight", "AdamW", "RMSprop", "Lion", "Adafactor", "loss huber",
+    "loss focal", "loss categorical_crossentropy", "Nesterov", "weight decay", "clipvalue", "schedule and momentum",
 }  # fmt: skip
 SLOW = [pytest.mark.slow]
 

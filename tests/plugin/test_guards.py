@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 
-from birdplane_keras.hunt.places import PLACES
+from birdplane_keras.hunt.all_places import PLACES
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.places import put_back

@@ -184,6 +184,8 @@ CASES = (
     a_loss_of_the_model_that_is_replaced, a_weight_frozen_the_torch_way, one_tensor_for_two_inputs,
     the_global_seed_that_is_set_again, a_metric_with_a_list, the_losses_of_the_layers,
 )  # fmt: skip
+# What the test of each guard covers, too, waits for the slow run.
+LATER = {a_class_attribute, a_global_in_a_helper, a_slot, a_loss_that_leaves_for_numpy}
 ALOUD = {a_metric_that_leaves_for_numpy, a_loss_that_leaves_for_numpy, a_metric_with_a_list}
 
 
@@ -195,7 +197,9 @@ def left_by(case, attach):
 
 @pytest.mark.parametrize("audit", ["never", pytest.param("epoch", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("engine", ["exact", pytest.param("fused", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(each, marks=[pytest.mark.slow] if each in LATER else []) for each in CASES]
+)
 def test_it_agrees_with_stock_keras(case, engine, audit):
     stock = left_by(case, lambda model: None)
     with warnings.catch_warnings(record=True) as told:
