@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from keras import tree
 
-from birdplane_keras.torch_plugin.agreement import NOISE_ULPS, REWRITTEN_ULPS, UNORDERED_TOLERANCE, further_apart
+from birdplane_keras.torch_plugin.agreement import (
+    NOISE_ULPS,
+    REWRITTEN_ULPS,
+    UNORDERED_TOLERANCE,
+    further_apart,
+    is_float,
+    largest_of,
+)
 from birdplane_keras.torch_plugin.entries import Entry
 from birdplane_keras.torch_plugin.errors import NotTraceableError, StateChangedError
 from birdplane_keras.torch_plugin.journal import TorchRandomState
@@ -71,9 +78,8 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
         ours = audit.result_of(lambda: step.run(data, leaves), refuses=False)
         entry.traced_seconds = time.perf_counter() - started
         our_gradients = step.gradients()
-    what = unexpected or _difference(
-        step, (ours, our_gradients, audit.now()), (theirs, their_gradients, their_values), audit.before
-    )
+    left = (ours, our_gradients, audit.now())
+    what = unexpected or _difference(step, left, (theirs, their_gradients, their_values))
     if what is None:
         step.leave_gradients(our_gradients)
         return ours
@@ -139,42 +145,61 @@ class _Audit:
             put_back(self._python.to_put_back())
 
 
-def _difference(step: Step, ours: tuple, theirs: tuple, before: Values) -> str | None:
+def _difference(step: Step, ours: tuple, theirs: tuple) -> str | None:
     """Returns what differs by more than rounding, in words; `None` where nothing does.
 
     Args:
         step: The traced step.
         ours: What it returned, its gradients, what it wrote.
         theirs: The same of the stock step.
-        before: What was there before.
     """
     returned, expected = tree.flatten(ours[0]), tree.flatten(theirs[0])
     if len(returned) != len(expected):
         return "it returns something else"
-    ulp = step.ulp if step.rounds else 0.0
     weights = {id(value) for value in [*step.values, *step.update_state()]}
-    pairs = [(one, other, REWRITTEN_ULPS, "what it returns") for one, other in zip(returned, expected, strict=True)]
-    if not step.is_plain_sgd:
-        gradients = zip(ours[1], theirs[1], strict=True)
-        pairs += [(one, other, REWRITTEN_ULPS, "a gradient") for one, other in gradients if None not in (one, other)]
-    for key, value in ours[2].items():
-        # A weight's update is small beside it. An adaptive one may make much of a rounding: gradients are compared.
-        if key not in weights or step.is_plain_sgd or not ulp:
-            units = NOISE_ULPS if key in weights else REWRITTEN_ULPS
-            pairs.append(
-                (value, theirs[2][key], units, "a weight" if key in weights else "another tensor that it writes")
-            )
-    largest = max(
-        (float(one.abs().max()) for one, _, _, what in pairs if what == "a gradient" and one.numel()), default=0.0
-    )
-    for one, other, units, what in pairs:
-        if not isinstance(one, torch.Tensor):
-            if one != other and one == one:
-                return f"{what} is not what stock Keras makes"
-            continue
-        noise = NOISE_ULPS * ulp * (largest if what == "a gradient" else 1.0)
-        allowed = max(min(units * ulp, 0.1), UNORDERED_TOLERANCE if one.is_cuda else 0.0)
-        found = further_apart(one, other, allowed, noise)
-        if found:
-            return f"{what} is {found:.1e} away from what stock Keras makes"
+    trained = [(value, theirs[2][key]) for key, value in ours[2].items() if key in weights]
+    others = [(value, theirs[2][key]) for key, value in ours[2].items() if key not in weights]
+    compared = [
+        ("what it returns", list(zip(returned, expected, strict=True)), REWRITTEN_ULPS, False),
+        ("another tensor that it writes", others, REWRITTEN_ULPS, False),
+    ]
+    if step.is_plain_sgd or not step.rounds:
+        # An update is small beside a weight: a tighter bound than a gradient's is as good as one on the gradient.
+        compared.append(("a weight", trained, NOISE_ULPS, True))
+    else:  # an adaptive update may make much of a rounding
+        compared.append(("a gradient", list(zip(ours[1], theirs[1], strict=True)), REWRITTEN_ULPS, True))
+    for what, pairs, units, alike in compared:
+        found = _apart(pairs, units, step, alike)
+        if found is not None:
+            return f"{what} is {found} what stock Keras makes"
     return None
+
+
+def _apart(pairs: list[tuple], units: int, step: Step, alike: bool) -> str | None:
+    """Returns how far a pair of values is apart, in words, where that is more than rounding.
+
+    Args:
+        pairs: Tensors, numbers or `None`.
+        units: In the last place of the coarsest type of the step, relative to the largest value of a tensor.
+        step: The traced step.
+        alike: Whether they are of one kind. What is zero but for rounding, as a bias's gradient before a normalisation
+            is, is then held against the largest of all; elsewhere against one.
+    """
+    ulp = step.ulp if step.rounds else 0.0
+    noise = ulp * (max((largest_of(one) for one, _ in pairs if is_number(one)), default=0.0) if alike else 1.0)
+    for one, other in pairs:
+        if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+            both_nan = one != one and other != other
+            if one is not other and not both_nan and one != other:
+                return "another one than"
+            continue
+        allowed = max(min(units * ulp, 0.1), UNORDERED_TOLERANCE if one.is_cuda else 0.0)
+        found = further_apart(one, other, allowed, NOISE_ULPS * noise)
+        if found:
+            return f"{found:.1e} away from"
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """Tells whether a value is a tensor of floating-point numbers, and has any."""
+    return isinstance(value, torch.Tensor) and is_float(value)

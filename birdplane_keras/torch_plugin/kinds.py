@@ -1,8 +1,10 @@
 """Kinds of Python objects, by how their state can be seen."""
 
+import array
 import collections
 import enum
 import functools
+import operator
 import threading
 import types
 import weakref
@@ -12,39 +14,32 @@ import keras
 import numpy as np
 import torch
 
+from birdplane_keras.torch_plugin.code_names import is_users
 from birdplane_keras.torch_plugin.places import PLAIN
 from birdplane_keras.torch_plugin.private_keras import KerasTensor, Node, Tracker
 
 Kind = enum.Enum(
     "Kind",
     "ATOM OBJECT DICT PROXY SEQUENCE SET TUPLE TENSOR ARRAY MODULE CLASS FUNCTION METHOD PARTIAL DESCRIPTOR REFERENCE "
-    "LOCAL OPAQUE",
+    "BUILTIN BUFFER LOCAL OPAQUE",
 )
 # What does not change, or what no step computes with.
 _ATOMS = (
     *PLAIN, torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, np.dtype, np.generic, np.ufunc,
-    range, slice, types.BuiltinFunctionType, types.MethodWrapperType, types.MethodDescriptorType, types.CodeType,
+    range, slice, operator.itemgetter, types.MethodDescriptorType, types.CodeType,
     types.WrapperDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.FrameType,
     types.ClassMethodDescriptorType, types.TracebackType, types.GenericAlias, types.UnionType, types.EllipsisType,
-    types.NotImplementedType, BaseException, enum.Enum, Node, KerasTensor, Tracker, keras.Initializer,
+    types.NotImplementedType, type(np.sum), Node, KerasTensor, Tracker, keras.Initializer,
     torch.utils._pytree.TreeSpec, torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops._OpNamespace,
 )  # fmt: skip
 _ATOM_MODULES = {
-    "re",
-    "datetime",
-    "decimal",
-    "fractions",
-    "pathlib",
-    "typing",
-    "inspect",
-    "uuid",
-    "ipaddress",
-    "operator",
-    "numpy",
-}
+    "re", "datetime", "decimal", "fractions", "pathlib", "typing", "inspect", "uuid", "ipaddress",
+}  # fmt: skip
 _UNCHANGING = {"DTypePolicy", "InputSpec", "LazyModule", "SymbolicArguments"}  # Keras makes others instead
 _LOCKS = ("_thread", "threading")
-_GETTERS = {"itemgetter", "attrgetter", "methodcaller"}
+LOOKUPS = {getattr, setattr, hasattr, delattr, vars}
+# Modules of the standard library whose classes keep nothing for those that inherit from them.
+_KEEP_NOTHING = {"abc", "_collections_abc", "collections.abc", "types", "typing", "enum", "dataclasses", "contextlib"}
 # What Keras' own code keeps about a call, or once the object is built, and no step computes with.
 _BOOKKEEPING = {
     "_aggregation", "_allow_non_tensor_positional_args", "_autocast", "_auto_config", "_birdplane_torch_plugin",
@@ -91,12 +86,16 @@ def _kind_of(kind: type) -> Kind:
         return Kind.ARRAY
     if issubclass(kind, threading.local):
         return Kind.LOCAL
+    if issubclass(kind, (*PLAIN, enum.Enum, BaseException)):  # one of the user's own may have attributes
+        return Kind.OBJECT if kind.__dictoffset__ and is_users(kind.__module__) else _attributed(kind)
     if issubclass(kind, _ATOMS) or kind.__module__ in _ATOM_MODULES or kind.__module__ in _LOCKS:
         return Kind.ATOM
     for base, found in (
         (types.ModuleType, Kind.MODULE),
         (types.FunctionType, Kind.FUNCTION),
         (types.MethodType, Kind.METHOD),
+        (types.BuiltinFunctionType | types.MethodWrapperType, Kind.BUILTIN),
+        (bytearray | array.array, Kind.BUFFER),
         (functools.partial, Kind.PARTIAL),
         (
             property | classmethod | staticmethod | functools.cached_property | functools._lru_cache_wrapper,
@@ -118,6 +117,29 @@ def _kind_of(kind: type) -> Kind:
     if issubclass(kind, types.SimpleNamespace):
         return Kind.OBJECT
     return Kind.OPAQUE
+
+
+def _attributed(kind: type) -> Kind:
+    """Returns the kind of what is plain, but for an exception, on which anybody may hang something."""
+    return Kind.OBJECT if issubclass(kind, BaseException) else Kind.ATOM
+
+
+def keeps_unseen(kind: type) -> bool:
+    """Tells whether code that nobody looks into keeps state in the objects of a class: then all of it is watched."""
+    return any(
+        not is_users(each.__module__)
+        and not each.__module__.startswith(("keras", "torch.nn"))
+        and each.__module__ not in _KEEP_NOTHING
+        and each.__flags__ & (1 << 9)
+        for each in kind.__mro__
+    )
+
+
+def answers_unseen(member: Any) -> bool:
+    """Tells whether an attribute is computed by a descriptor of a library's own, as PyTorch's settings are."""
+    kind = type(member)
+    library = kind.__flags__ & (1 << 9) and not is_users(kind.__module__) and not kind.__module__.startswith("keras")
+    return bool(library) and hasattr(kind, "__get__") and kind_of(kind) is Kind.OBJECT
 
 
 def _has_slots(kind: type) -> bool:

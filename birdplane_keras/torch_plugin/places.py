@@ -233,6 +233,15 @@ def contents(held: np.ndarray, words: str) -> Whole:
     return Whole(held, words, np.copy, give, equal)
 
 
+def of_bytes(held: Any, words: str) -> Whole:
+    """Returns the place of the bytes in a `bytearray` or an `array.array`."""
+
+    def give(into: Any, copy: bytes) -> None:
+        memoryview(into).cast("B")[:] = copy
+
+    return Whole(held, words, bytes, give, lambda one, other: one == other)
+
+
 def same(now: Any, then: Any) -> bool:
     """Tells whether a value is what another was: the same object, or an equal plain one of the same type."""
     if now is then:

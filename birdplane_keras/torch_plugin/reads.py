@@ -52,6 +52,7 @@ class Reads(Following):
         self._with_strings: dict[tuple, CodeNames] = {}
         self._entered: set[int] = set()
         self._fresh: set[int] = set()  # ids of objects that were made meanwhile
+        self.makes_anew = ""
         self._outer: Any = None
         self._collects = True
         self._muted = 0  # depth of calls that show a warning or import
@@ -75,6 +76,8 @@ class Reads(Following):
 
     def check(self) -> None:
         """Raises where something ran that cannot be watched, also if the user's code caught it then."""
+        if self.makes_anew:
+            raise StateChangedError(self.makes_anew)
         if self.refusal:
             raise NotTraceableError(self.refusal)
 
@@ -117,7 +120,8 @@ class Reads(Following):
         if caller is None or caller.skipped:
             return
         if self.refuses and caller.trusted and frame.f_globals.get("__name__") == "random":
-            raise StateChangedError("it seeds what it makes")  # as Keras does where it makes a generator
+            self.makes_anew = "it seeds what it makes"  # as Keras does where it makes a generator
+            raise StateChangedError(self.makes_anew)
         if code.refused or not caller.trusted:
             self.refuse(code.refused or code.refused_by_users)
 

@@ -19,6 +19,10 @@ DECLINED = {
     "an iterator": "`itertools.count`, whose state cannot be watched",
     "a generator": "`generator`, whose state cannot be watched",
     "a count that it keeps": "changes Python state: `calls`",
+    "an attribute getter": "`operator.attrgetter`, whose state cannot be watched",
+    "a method caller": "`operator.methodcaller`, whose state cannot be watched",
+    "a partial that looks up": "a partial of `getattr`",
+    "a context variable": "`_contextvars.ContextVar`, whose state cannot be watched",
     "a random number": "`numpy.random._generator.Generator`, whose state cannot be watched",
 }
 
