@@ -35,6 +35,7 @@ def test_keras_runs_on_torch_once_the_package_is_imported():
     assert "Warning" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_backend_set_in_the_environment_is_overruled_aloud():
     result = python("import birdplane_keras, keras; print(keras.config.backend())", KERAS_BACKEND="numpy")
     assert result.stdout.strip() == "torch"

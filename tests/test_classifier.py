@@ -191,6 +191,7 @@ def test_a_grid_search_is_reproducible(some):
     assert 0.6 < first.best_score_ < 0.9
 
 
+@pytest.mark.slow
 def test_it_works_in_pipelines_cross_validation_and_calibration(some):
     x, y, others, others_y = some
     small = BirdPlaneClassifier((16,), epochs=2, random_state=0)

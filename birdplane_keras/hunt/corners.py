@@ -1,16 +1,11 @@
 """Places in the corners: the brothers of the others."""
 
-import array
-import collections
-import contextvars
 import functools
 import operator
 import types
 import weakref
 
 import numpy as np
-import torch
-from scipy import sparse
 
 from birdplane_keras.hunt.places import AFTER, BEFORE, Holder, Place, place
 
@@ -177,35 +172,9 @@ def a_partial_that_looks_up() -> Place:
 
 
 @place
-def a_chain_of_maps() -> Place:
-    settings = {"scale": BEFORE}
-    chained = collections.ChainMap({}, settings)
-    return lambda: chained["scale"], lambda: settings.update(scale=AFTER)
-
-
-@place
-def a_dictionary_of_the_users() -> Place:
-    settings = collections.UserDict({"scale": BEFORE})
-    return lambda: settings["scale"], lambda: settings.update(scale=AFTER)
-
-
-@place
-def a_dictionary_with_weak_keys() -> Place:
-    holder = Holder()
-    kept = weakref.WeakKeyDictionary({holder: BEFORE})
-    return lambda: kept[holder], lambda: kept.update({holder: AFTER})
-
-
-@place
 def a_dictionary_in_a_tuple() -> Place:
     nested = (1, ({"scale": BEFORE},))
     return lambda: nested[1][0]["scale"], lambda: nested[1][0].update(scale=AFTER)
-
-
-@place
-def an_array_of_pythons() -> Place:
-    scales = array.array("d", [BEFORE])
-    return lambda: scales[0], lambda: scales.__setitem__(0, AFTER)
 
 
 @place
@@ -229,65 +198,9 @@ def a_view_of_an_array() -> Place:
 
 
 @place
-def a_polynomial() -> Place:
-    polynomial = np.poly1d([BEFORE])
-    return lambda: float(polynomial(2.0)), lambda: polynomial.coeffs.__setitem__(0, AFTER)
-
-
-@place
-def a_sparse_matrix() -> Place:
-    matrix = sparse.csr_matrix(np.array([[BEFORE]]))
-    return lambda: float(matrix.sum()), lambda: matrix.data.__setitem__(0, AFTER)
-
-
-@place
-def a_distribution() -> Place:
-    normal = torch.distributions.Normal(0.0, BEFORE)
-    return lambda: normal.stddev, lambda: setattr(normal, "scale", torch.tensor(AFTER))  # type: ignore[return-value]
-
-
-@place
-def a_context_variable() -> Place:
-    variable = contextvars.ContextVar("scale", default=BEFORE)
-
-    def change() -> None:
-        variable.set(AFTER)
-
-    return lambda: variable.get(), change
-
-
-@place
 def a_builtin_that_is_covered() -> Place:
     globals().pop("abs", None)
     return lambda: abs(-BEFORE), lambda: globals().update(abs=lambda number: AFTER)
-
-
-@place
-def an_attribute_of_a_pytorch_module() -> Place:
-    module = torch.nn.Linear(1, 1)
-    module.scale = BEFORE  # type: ignore[assignment]
-    return lambda: module.scale, lambda: setattr(module, "scale", AFTER)  # type: ignore[return-value]
-
-
-@place
-def a_setting_of_pytorch() -> Place:
-    torch.backends.cudnn.benchmark = False
-    return (
-        lambda: AFTER if torch.backends.cudnn.benchmark else BEFORE,
-        lambda: setattr(torch.backends.cudnn, "benchmark", True),
-    )
-
-
-@place
-def a_function_that_is_registered() -> Place:
-    @functools.singledispatch
-    def scale_of(value: object) -> float:
-        return BEFORE
-
-    def change() -> None:
-        scale_of.register(int, lambda value: AFTER)
-
-    return lambda: scale_of(3), change
 
 
 @place

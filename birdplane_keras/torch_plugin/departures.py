@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_leaves
 
 from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.journal import leaves_of, tensors_in
 from birdplane_keras.torch_plugin.randomness import IN_GRAPH
 
 _tensor = torch._C.TensorBase
@@ -81,14 +81,11 @@ class Departures(TorchFunctionMode):
 
     def _tells(self, func: Any, args: tuple, kwargs: dict, result: Any) -> bool:
         """Tells whether a result is numbers rather than tensors, and not only about shapes and types."""
-        if not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves((args, kwargs))):
+        if func in TELLS_NO_NUMBERS or getattr(func, "__name__", "") == "__get__":  # an attribute tells of the tensor
             return False
-        leaves = tree_leaves(result)
-        if func in TELLS_NO_NUMBERS or any(isinstance(leaf, torch.Tensor) for leaf in leaves):
-            return False
-        if getattr(func, "__name__", "") == "__get__":  # an attribute: those are about the tensor, or tensors
-            return False
-        return any(isinstance(leaf, _NUMBERS) for leaf in leaves)
+        leaves = leaves_of(result)
+        has_numbers = [leaf for leaf in leaves if isinstance(leaf, _NUMBERS)]
+        return bool(has_numbers) and not tensors_in(leaves) and bool(tensors_in((args, kwargs)))
 
     def _taken_out(self, tensor: torch.Tensor) -> int:
         """Returns the integer in a tensor; where a graph is made, one that depends on its inputs must seed a draw."""

@@ -1,10 +1,10 @@
 """Runs a piece of a step on trial: sees every tensor that it reads and writes, and can take the writes back."""
 
 import weakref
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
 
 
 class Journal(TorchDispatchMode):
@@ -95,9 +95,23 @@ def unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:
     return bool(((tensor == before) | tensor.isnan() & before.isnan()).all())
 
 
+def leaves_of(tree: object) -> list[Any]:
+    """Returns what nested tuples, lists and dictionaries hold, in order, without calls that would be seen."""
+    waiting, found = [tree], []
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, tuple | list):
+            waiting += each[::-1]
+        elif isinstance(each, dict):
+            waiting += [*each.values()][::-1]
+        else:
+            found.append(each)
+    return found
+
+
 def tensors_in(tree: object) -> list[torch.Tensor]:
     """Returns the tensors in nested arguments."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    return [leaf for leaf in leaves_of(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def written_tensors(func, args: tuple, kwargs: dict) -> list[torch.Tensor]:

@@ -64,6 +64,7 @@ def test_show_trains_what_is_not_trained_and_then_no_more(run_folder, data_dir, 
     assert (run_folder / "validation-image-3.png").stat().st_size > 5_000
 
 
+@pytest.mark.slow
 def test_probabilities_are_probabilities_and_both_sides_say_the_same(trained, images):
     for index in (0, 5, 9_999):
         looked = look_at(trained, "train", index)
@@ -81,6 +82,7 @@ def test_probabilities_are_probabilities_and_both_sides_say_the_same(trained, im
     assert looked["answers"]["trained"] != looked["answers"]["untrained"]
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_image_as_it_is(trained, images):
     image = images[0][0][0]
     figure = render_picture(look_at(trained, "train", 0), image, "small", synthetic=False)
@@ -133,6 +135,7 @@ def test_parameters_are_printed(capsys):
     assert [describe_bytes(count) for count in (72_360, 2_000_000_000)] == ["0.1 MB", "2.0 GB"]
 
 
+@pytest.mark.slow
 def test_the_unmoved_images_score_what_the_report_says(trained, run_folder):
     report = json.loads((run_folder / "report.json").read_text())
     measured = measure_translation(trained, range(-1, 2))
@@ -162,6 +165,7 @@ def test_shift_writes_every_number_and_a_picture(run_folder, data_dir, tmp_path,
     assert "moved down" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_the_reports_are_refused(run_folder, data_dir, tmp_path, capsys):
     other = tmp_path / "run"
     other.mkdir()

@@ -112,6 +112,7 @@ def test_names_are_printed_as_they_are(pictures, model, tmp_path, capsys):
     assert "[red]" in printed["table"][1]
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_read_enough_is_no_error(pictures, model):
     command = f"{sys.executable} -m birdplane_keras predict --model {model} --format csv {pictures}/many | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120)

@@ -34,6 +34,7 @@ def bits(tensors):
     return {name: value.tobytes() for name, value in tensors.items()}
 
 
+@pytest.mark.slow
 def test_loops_that_are_held_step_by_step_end_in_the_same_bits(programs, alone):
     """Four of them at once, in turns: two of each program."""
     runs = {side: [LoopRun(program, STEPS) for _ in range(2)] for side, program in programs.items()}

@@ -55,6 +55,7 @@ print(json.dumps([finding.cause, finding.text, time.monotonic() - started, peak_
 """
 
 
+@pytest.mark.slow
 def test_a_wrong_weight_of_a_class_of_pixels_is_named_in_seconds_and_in_modest_memory():
     command = [sys.executable, "-c", MAPS]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))

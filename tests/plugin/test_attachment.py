@@ -157,6 +157,7 @@ def test_train_on_batch_and_its_siblings(engine):
     np.testing.assert_allclose(model.predict_on_batch(x), stock.predict_on_batch(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_steps_per_execution_train_as_one_step_each():
     one, several = make("exact"), make("exact", steps_per_execution=4)
     fit(one)
@@ -212,6 +213,7 @@ def test_model_checkpoint_and_backup(tmp_path):
     assert close(*saved)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_backup(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -55,6 +55,7 @@ def test_a_trace_reused_for_something_else_is_caught(name, monkeypatch):
         assert_attached_trains_as_stock(lambda: build(setup), "exact")
 
 
+@pytest.mark.slow
 def test_a_trace_reused_with_other_sample_weights_is_caught(monkeypatch):
     """The presence of weights is part of the key: without it, the weights of the second fit would be ignored."""
 
