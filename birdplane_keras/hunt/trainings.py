@@ -176,7 +176,12 @@ def network(architecture: str, inner: list[keras.layers.Layer]) -> keras.Model:
         "noise": lambda: ((COLUMNS,), [layers.Dense(5, activation="tanh"), Jitter()]),
         "convolution": lambda: (
             (8, 8, 2),
-            [layers.Conv2D(3, 3, activation="tanh"), layers.AveragePooling2D(2), layers.Flatten()],
+            [
+                layers.ZeroPadding2D(((0, 1), (1, 0))),
+                layers.Conv2D(3, 3, activation="tanh", bias_regularizer=keras.regularizers.L1L2(0.1, 0.1)),
+                layers.AveragePooling2D(2),
+                layers.Flatten(),
+            ],
         ),
         "attention": lambda: (
             (5, COLUMNS),

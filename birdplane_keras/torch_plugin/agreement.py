@@ -1,5 +1,6 @@
 """Are two runs of a piece of a step the same, bit for bit, or up to rounding?"""
 
+import numpy as np
 import torch
 
 from birdplane_keras.torch_plugin.errors import NotTraceableError
@@ -10,6 +11,8 @@ from birdplane_keras.torch_plugin.errors import NotTraceableError
 # against the others.
 REWRITTEN_ULPS = 8192
 NOISE_ULPS = 64
+PIECE = 1 << 17  # numbers that are compared at once: in a processor's cache, in memory that need not be asked for
+BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a number -> what holds its bits
 # Some CUDA operations add in no fixed order.
 UNORDERED_TOLERANCE = 1e-4
 
@@ -59,6 +62,9 @@ def same_bits(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
         return False
     if not one.dtype.is_floating_point:
         return torch.equal(one, other)
+    bits = BITS[one.dtype.itemsize]
+    if torch.equal(one.view(bits), other.view(bits)):  # at once, as a rule; NaN has many forms
+        return True
     return bool(((one == other) & (one.signbit() == other.signbit()) | one.isnan() & other.isnan()).all())
 
 
@@ -91,7 +97,7 @@ def further_apart(one: torch.Tensor, other: torch.Tensor, allowed: float, noise:
     """
     alike = (one.dtype, one.shape) == (other.dtype, other.shape) and is_float(one)
     # False with what is no number.
-    if allowed and alike and largest_of(torch.sub(one, other)) <= max(noise, allowed * largest_of(one)):
+    if allowed and alike and largest_of(one, other) <= max(noise, allowed * largest_of(one)):
         return 0.0
     if same_bits(one, other):
         return 0.0
@@ -99,10 +105,14 @@ def further_apart(one: torch.Tensor, other: torch.Tensor, allowed: float, noise:
     return found if found > allowed else 0.0
 
 
-def largest_of(tensor: torch.Tensor) -> float:
-    """Returns the largest absolute value in a tensor; NaN where there is one."""
-    low, high = torch.aminmax(tensor)
-    return max(-float(low), float(high))
+def largest_of(one: torch.Tensor, other: torch.Tensor | None = None) -> float:
+    """Returns the largest absolute value in a tensor, or in its difference from another; NaN where there is one."""
+    order = sorted(range(one.ndim), key=one.stride, reverse=True)  # as it lies in memory
+    pieces = one.permute(order).reshape(-1).split(PIECE)
+    if other is not None:
+        pieces = map(torch.sub, pieces, other.permute(order).reshape(-1).split(PIECE))
+    bounds = [(-float(low), float(high)) for low, high in map(torch.aminmax, pieces)]
+    return float(np.max(bounds))
 
 
 def ulp_of(tensor: torch.Tensor) -> float:

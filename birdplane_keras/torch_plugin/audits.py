@@ -59,7 +59,7 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
     """
     if not step.can_be_audited:
         return step.run(data, leaves)
-    audit = _Audit(step)
+    audit = _Audit(step, leaves)
     started = time.perf_counter()
     try:
         theirs = audit.result_of(stock)
@@ -70,7 +70,7 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
         return step.run(data, leaves)
     entry.audits += 1
     entry.stock_seconds = time.perf_counter() - started
-    their_gradients, their_values = step.gradients(), audit.values()
+    their_gradients, their_values = _compared(step, step.gradients()), audit.values()
     unexpected = audit.written_besides()
     audit.take_back()
     with step.gradients_left():
@@ -78,7 +78,7 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
         ours = audit.result_of(lambda: step.run(data, leaves), refuses=False)
         entry.traced_seconds = time.perf_counter() - started
         our_gradients = step.gradients()
-    left = (ours, our_gradients, audit.now())
+    left = (ours, _compared(step, our_gradients), audit.now())
     what = unexpected or _difference(step, left, (theirs, their_gradients, their_values))
     if what is None:
         step.leave_gradients(our_gradients)
@@ -92,11 +92,12 @@ class _Audit:
 
     Args:
         step: A traced step, which knows what it writes.
+        leaves: The tensors of the batch, which a layer may write, too.
     """
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, leaves: Leaves) -> None:
         self._step, self._random_state = step, TorchRandomState()
-        self._written = {id(tensor): tensor for tensor in step.writes()}
+        self._written = {id(tensor): tensor for tensor in [*step.writes(), *leaves]}
         self._others = [(tensor, tensor._version) for tensor in step.reads() if id(tensor) not in self._written]
         self.before = self.values()
         self._python: Reads | None = None
@@ -163,16 +164,29 @@ def _difference(step: Step, ours: tuple, theirs: tuple) -> str | None:
         ("what it returns", list(zip(returned, expected, strict=True)), REWRITTEN_ULPS, False),
         ("another tensor that it writes", others, REWRITTEN_ULPS, False),
     ]
-    if step.is_plain_sgd or not step.rounds:
-        # An update is small beside a weight: a tighter bound than a gradient's is as good as one on the gradient.
+    if _compares_weights(step):
         compared.append(("a weight", trained, NOISE_ULPS, True))
-    else:  # an adaptive update may make much of a rounding
+    else:
         compared.append(("a gradient", list(zip(ours[1], theirs[1], strict=True)), REWRITTEN_ULPS, True))
     for what, pairs, units, alike in compared:
         found = _apart(pairs, units, step, alike)
         if found is not None:
             return f"{what} is {found} what stock Keras makes"
     return None
+
+
+def _compares_weights(step: Step) -> bool:
+    """Tells whether the weights are compared after a step, or else their gradients.
+
+    An update is small beside a weight, so a tighter bound on it is as good as one on the gradient. An adaptive update
+    may make much of a rounding.
+    """
+    return step.is_plain_sgd or not step.rounds
+
+
+def _compared(step: Step, gradients: list) -> list:
+    """Returns the gradients, where they are compared; elsewhere their memory is free at once."""
+    return [] if _compares_weights(step) else gradients
 
 
 def _apart(pairs: list[tuple], units: int, step: Step, alike: bool) -> str | None:

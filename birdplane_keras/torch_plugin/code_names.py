@@ -6,6 +6,8 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
+from birdplane_keras.torch_plugin.private_keras import auto_name
+
 # Whose code is seen to read state, and is trusted with objects that cannot be watched, such as locks.
 _TRUSTED = ("keras", "torch.nn")
 # Whose code is not looked into: what it computes depends on its arguments only.
@@ -71,7 +73,7 @@ def names_of(code: types.CodeType, module: str) -> CodeNames:
     package = module.partition(".")[0]
     if module.startswith(_OWN):
         return CodeNames(code=code, skipped=True)
-    if module == "warnings" or module.startswith("importlib."):
+    if module == "warnings" or module.startswith("importlib.") or code is auto_name.__code__:
         return CodeNames(code=code, skipped=True, mutes=True)
     if module in _REFUSED:
         return CodeNames(code=code, skipped=True, refused=f"it calls `{module}.{code.co_name}`")

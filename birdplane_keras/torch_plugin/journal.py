@@ -55,13 +55,16 @@ class Journal(TorchDispatchMode):
             self._outside_storages.setdefault(storage_key(tensor), []).append(id(tensor))
 
     def written(self) -> list[torch.Tensor]:
-        """Returns the tensors from outside that were written, in order of their first use."""
+        """Returns the tensors from outside that were written, in order of their first use.
+
+        No operation makes a tensor of a Python number, so it is from outside, too; who writes it writes what is new.
+        """
         if self._written is not None:
             return self._written
         return [
             self.outside[key]
             for key, before in self._before.items()
-            if key in self._marked or not unchanged(self.outside[key], before)
+            if key not in self.lifted and (key in self._marked or not unchanged(self.outside[key], before))
         ]
 
     def has_made(self, tensor: torch.Tensor) -> bool:

@@ -13,6 +13,7 @@ from keras.src.backend.torch.optimizers.torch_sgd import SGD
 from keras.src.backend.torch.random import torch_seed_generator
 from keras.src.ops.node import Node
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
+from keras.src.utils.naming import auto_name
 from keras.src.utils.tracking import Tracker
 
 try:  # 3.16
@@ -26,6 +27,7 @@ __all__ = [
     "KerasTensor",
     "Node",
     "Tracker",
+    "auto_name",
     "compiled_parts",
     "flatten_layers",
     "get_device",

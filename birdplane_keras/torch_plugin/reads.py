@@ -55,7 +55,7 @@ class Reads(Following):
         self.makes_anew = ""
         self._outer: Any = None
         self._collects = True
-        self._muted = 0  # depth of calls that show a warning or import
+        self._muted = 0  # depth of calls that show a warning, import or name an object
 
     def __enter__(self) -> "Reads":
         self._outer = sys.getprofile()
@@ -91,7 +91,7 @@ class Reads(Following):
         code = self._codes.get(id(frame.f_code))
         if code is None:
             code = self._code(frame)
-        if code.mutes or self._muted:  # who shows a warning or imports, no step computes with it
+        if code.mutes or self._muted:  # what shows a warning, imports or names an object: no step computes with it
             self._muted += (event == "call") - (event == "return") if code.mutes else 0
             return
         if event == "call":

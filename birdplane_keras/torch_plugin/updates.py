@@ -9,7 +9,6 @@ import torch
 from birdplane_keras.torch_plugin.agreement import further_apart, same_bits, ulp_of
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import Guards
-from birdplane_keras.torch_plugin.journal import Journal
 from birdplane_keras.torch_plugin.partition import add_product_by_parts, parts_of
 from birdplane_keras.torch_plugin.private_keras import is_torch_sgd
 from birdplane_keras.torch_plugin.tracing import Trace
@@ -149,8 +148,8 @@ def prove_plain_sgd(
     trial = Trial(keras_update, gradients, [optimizer, *weights])
     try:
         trial.observe()
-        ours = written_by(trial.attempt(plain_sgd)[2])
-        theirs = written_by(trial.seen)
+        ours = trial.attempt(plain_sgd)[2].after
+        theirs = trial.seen.after
     except NotTraceableError:
         return None
     finally:
@@ -166,8 +165,3 @@ def learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """Returns the rate of the next step: a variable's value, a schedule's, or what a function returns."""
     rate = optimizer._get_current_learning_rate()
     return float(rate._value if isinstance(rate, keras.Variable) else rate)
-
-
-def written_by(journal: Journal) -> dict[int, torch.Tensor]:
-    """Returns what the tensors held that a run wrote, by id; not those that it made of Python numbers itself."""
-    return {key: value for key, value in journal.after.items() if key not in journal.lifted}
