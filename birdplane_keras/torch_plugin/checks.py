@@ -1,5 +1,6 @@
 """A look at many places at once, at the speed of C where they hold what they held."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -8,10 +9,11 @@ from typing import Any, TypeGuard
 
 from birdplane_keras.torch_plugin.places import ABSENT, Attribute, Items, Names, Place, Whole
 
-try:  # a number of Python's own that changes with each change of a dictionary; PyTorch's compiler watches by it, too
+try:  # a number that changes with each change of a dictionary; PyTorch's compiler watches by it, too
     from torch._C._dynamo.guards import dict_version
-except ImportError:
-    dict_version = None  # type: ignore[assignment]  # a PyTorch without it: then each key is looked at, each time
+except ImportError:  # another PyTorch
+    dict_version = None  # type: ignore[assignment]  # each key is looked at, each time
+HAS_VERSIONS = dict_version is not None and sys.version_info < (3, 13)  # where every way of changing one was tried
 
 Look = Callable[[], bool]  # whether what it looks at is as it was
 
@@ -42,7 +44,7 @@ class Check:
         self._versions = [known.get(id(mapping)) for mapping in self._steady]
         left = {id(place) for place in steady}
         places = [place for place in places if id(place) not in left]
-        names = [place for place in places if isinstance(place, Names)]
+        names = [place for place in places if isinstance(place, Names) and not skips(place)]
         attributes = [
             each for each in places if isinstance(each, Attribute) and each.before[each.attribute] is not ABSENT
         ]
@@ -87,7 +89,7 @@ class Check:
 
 
 def at_names(places: list[Names]) -> list[Look | None]:
-    """Returns looks at the keys of dictionaries: those compared by `==`, those by `is`, absent ones, how many."""
+    """Returns looks at the keys of dictionaries: those compared by `==`, those by `is`, absent ones, all in order."""
     told_apart = [(place, keys) for place in places if (keys := keys_held(place, tells_apart))]
     others = [(place, keys) for place in places if (keys := keys_held(place, lambda value: not tells_apart(value)))]
     picks, mappings = [itemgetter(*keys) for _, keys in told_apart], [place.mapping for place, _ in told_apart]
@@ -96,15 +98,18 @@ def at_names(places: list[Names]) -> list[Look | None]:
     values = [place.before[key] for place, keys in others for key in keys]
     absent = [(place, missing) for place in places if (missing := keys_not_held(place))]
     free, missing_names = [place.mapping.keys().isdisjoint for place, _ in absent], [names for _, names in absent]
-    items = [place.mapping for place in places if isinstance(place, Items)]
-    lengths = list(map(len, items))
+    whole = [place for place in places if isinstance(place, Items)]
+    empty = [place.mapping for place in whole if not place.before]
+    full = [place.mapping for place in whole if place.before]
+    orders = [[*place.before] for place in whole if place.before]
     return [
         (lambda: all(map(eq, map(call, picks, mappings), tuples))) if picks else None,
         (lambda: all(map(is_, chain.from_iterable(map(call, other_picks, other_mappings)), values)))
         if values
         else None,
         (lambda: all(map(call, free, missing_names))) if free else None,
-        (lambda: all(map(eq, map(len, items), lengths))) if items else None,
+        (lambda: not any(empty)) if empty else None,
+        (lambda: all(map(eq, map(list, full), orders))) if full else None,
     ]
 
 
@@ -148,11 +153,16 @@ def is_whole(place: Place) -> bool:
 
 def has_version(place: Place) -> TypeGuard[Names]:
     """Tells whether all that a place holds is in a dictionary with a version, which each change of it changes."""
-    if dict_version is None or not isinstance(place, Names):
-        return False
+    if not HAS_VERSIONS or not isinstance(place, Names) or not place.mapping:
+        return False  # Python 3.12 does not tell of an update of an empty one
     if isinstance(place, Items):  # the order of an `OrderedDict` changes without it
         return len(place.before) < 2 or not isinstance(place.mapping, OrderedDict)
     return type(place.mapping) is dict
+
+
+def skips(place: Names) -> bool:
+    """Tells whether a dictionary has items that are passed over: its others are then looked at one by one."""
+    return isinstance(place, Items) and [*place.mapping] != [*place.before]
 
 
 def is_alike(place: Whole) -> bool:

@@ -2,6 +2,7 @@
 
 import types
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,6 +62,8 @@ class Names(Place):
     def __init__(self, mapping: Any, words: str, owner: type | None = None) -> None:
         super().__init__(words)
         self.mapping, self._owner = mapping, owner
+        # Whose methods reach what it holds, whatever a class of the user's own makes of them.
+        self._kind: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
 
     def now(self, key):
         return self.mapping.get(key, ABSENT) if type(self.mapping) is not dict else dict.get(self.mapping, key, ABSENT)
@@ -69,9 +72,9 @@ class Names(Place):
         if self._owner is not None:
             delattr(self._owner, key) if value is ABSENT else setattr(self._owner, key, value)
         elif value is ABSENT:
-            dict.pop(self.mapping, key, None)
+            self._kind.pop(self.mapping, key, None)
         else:
-            dict.__setitem__(self.mapping, key, value)
+            self._kind.__setitem__(self.mapping, key, value)
 
 
 class Items(Names):
@@ -83,7 +86,7 @@ class Items(Names):
         self.before = self._items()
 
     def _items(self) -> dict:
-        return {key: value for key, value in dict.items(self.mapping) if key not in self._skipped}
+        return {key: value for key, value in self._kind.items(self.mapping) if key not in self._skipped}
 
     def changes(self):
         now = self._items()
@@ -100,9 +103,9 @@ class Items(Names):
         others = {
             key: dict.__getitem__(self.mapping, key) for key in self._skipped if dict.__contains__(self.mapping, key)
         }
-        dict.clear(self.mapping)
+        self._kind.clear(self.mapping)
         for key, value in (self.before | others).items():
-            dict.__setitem__(self.mapping, key, value)
+            self._kind.__setitem__(self.mapping, key, value)
 
 
 class Whole(Place):

@@ -113,7 +113,10 @@ def a_loss_that_leaves_for_numpy(attach):
 
 def a_class_attribute(attach):
     Weights.RATIO = 1.0
-    loss = lambda y_true, y_pred: squares(y_true, y_pred) * Weights.RATIO  # noqa: E731
+
+    def loss(y_true, y_pred):
+        return squares(y_true, y_pred) * Weights.RATIO
+
     return twice(small(), attach, lambda model: setattr(Weights, "RATIO", 0.3), loss=loss)
 
 
