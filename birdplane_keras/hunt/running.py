@@ -14,8 +14,9 @@ from birdplane_keras import torch_plugin
 from birdplane_keras.hunt.changes import CHANGES, restore_settings
 from birdplane_keras.hunt.trainings import Built, Training, build
 
-# Of the largest value: ten or so steps in which a product may round otherwise.
-TOLERANCES = {"float32": 1e-3, "float64": 1e-5, "mixed_bfloat16": 1e-1}
+# Of the largest value: ten or so steps in which a product may round otherwise. In half precision two numbers are often
+# equal, and an accuracy may then count one row of eight otherwise.
+TOLERANCES = {"float32": 1e-3, "float64": 1e-5, "mixed_bfloat16": 0.13}
 Outcome = enum.Enum("Outcome", "BITS ROUNDING DECLINED NEITHER WRONG CRASHED")
 
 

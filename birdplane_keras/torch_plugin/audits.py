@@ -25,6 +25,7 @@ from birdplane_keras.torch_plugin.places import put_back
 from birdplane_keras.torch_plugin.reads import Reads
 from birdplane_keras.torch_plugin.steps import Leaves, Step
 
+HALF_PRECISION = 5e-4  # the relative step between numbers of it is larger
 Values = dict[int, torch.Tensor]  # id of a tensor -> a copy of what it held
 
 
@@ -79,7 +80,8 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
         entry.traced_seconds = time.perf_counter() - started
         our_gradients = step.gradients()
     left = (ours, _compared(step, our_gradients), audit.now())
-    what = unexpected or _difference(step, left, (theirs, their_gradients, their_values))
+    rows = len(leaves[0]) if leaves and leaves[0].ndim else 1
+    what = unexpected or _difference(step, left, (theirs, their_gradients, their_values), rows)
     if what is None:
         step.leave_gradients(our_gradients)
         return ours
@@ -146,13 +148,14 @@ class _Audit:
             put_back(self._python.to_put_back())
 
 
-def _difference(step: Step, ours: tuple, theirs: tuple) -> str | None:
+def _difference(step: Step, ours: tuple, theirs: tuple, rows: int) -> str | None:
     """Returns what differs by more than rounding, in words; `None` where nothing does.
 
     Args:
         step: The traced step.
         ours: What it returned, its gradients, what it wrote.
         theirs: The same of the stock step.
+        rows: Of the batch.
     """
     returned, expected = tree.flatten(ours[0]), tree.flatten(theirs[0])
     if len(returned) != len(expected):
@@ -169,7 +172,7 @@ def _difference(step: Step, ours: tuple, theirs: tuple) -> str | None:
     else:
         compared.append(("a gradient", list(zip(ours[1], theirs[1], strict=True)), REWRITTEN_ULPS, True))
     for what, pairs, units, alike in compared:
-        found = _apart(pairs, units, step, alike)
+        found = _apart(pairs, units, step, alike, rows)
         if found is not None:
             return f"{what} is {found} what stock Keras makes"
     return None
@@ -189,7 +192,7 @@ def _compared(step: Step, gradients: list) -> list:
     return [] if _compares_weights(step) else gradients
 
 
-def _apart(pairs: list[tuple], units: int, step: Step, alike: bool) -> str | None:
+def _apart(pairs: list[tuple], units: int, step: Step, alike: bool, rows: int) -> str | None:
     """Returns how far a pair of values is apart, in words, where that is more than rounding.
 
     Args:
@@ -197,7 +200,8 @@ def _apart(pairs: list[tuple], units: int, step: Step, alike: bool) -> str | Non
         units: In the last place of the coarsest type of the step, relative to the largest value of a tensor.
         step: The traced step.
         alike: Whether they are of one kind. What is zero but for rounding, as a bias's gradient before a normalisation
-            is, is then held against the largest of all; elsewhere against one.
+            is, is then held against the largest of all; elsewhere against one, and a row may be counted otherwise.
+        rows: Of the batch.
     """
     ulp = step.ulp if step.rounds else 0.0
     noise = ulp * (max((largest_of(one) for one, _ in pairs if is_number(one)), default=0.0) if alike else 1.0)
@@ -208,10 +212,21 @@ def _apart(pairs: list[tuple], units: int, step: Step, alike: bool) -> str | Non
                 return "another one than"
             continue
         allowed = max(min(units * ulp, 0.1), UNORDERED_TOLERANCE if one.is_cuda else 0.0)
-        found = further_apart(one, other, allowed, NOISE_ULPS * noise)
+        row = 0.0 if alike or ulp < HALF_PRECISION else _share_of_a_row(one, other, rows)
+        found = further_apart(one, other, allowed, max(NOISE_ULPS * noise, row))
         if found:
             return f"{found:.1e} away from"
     return None
+
+
+def _share_of_a_row(one: torch.Tensor, other: torch.Tensor, rows: int) -> float:
+    """Returns by how much a count, or a share, moves with one row.
+
+    Numbers of half precision are often equal; which one is the largest is then decided by a rounding, and so is whether
+    an accuracy counts the row.
+    """
+    whole = torch.equal(one, one.round()) and torch.equal(other, other.round())
+    return 1.0 if whole else 1.0 / rows
 
 
 def is_number(value: Any) -> bool:

@@ -31,6 +31,15 @@ def test_each_change_agrees_with_stock_keras(change):
 
 
 @pytest.mark.slow
+def test_a_row_that_half_precision_counts_otherwise_is_no_difference():
+    """Two classes of a row are equally likely, and a rounding decides which one the accuracy sees."""
+    tie = Training(architecture="convolution", loss="crossentropy", metrics="mae and mse", optimizer="decayed",
+                   source="batches", policy="mixed_bfloat16", reader="metric", audit="step", seed=2)  # fmt: skip
+    finding = judge(tie)
+    assert (finding.outcome, finding.words) == (Outcome.ROUNDING, ())
+
+
+@pytest.mark.slow
 def test_the_hunt_finds_guards_that_see_nothing(monkeypatch):
     monkeypatch.setattr(Guards, "hold", lambda self: True)
     training = Training(change="the place", optimizer="momentum", metrics="mae", seed=1)
