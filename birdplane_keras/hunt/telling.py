@@ -58,7 +58,7 @@ def short(words: str) -> str:
     reason = re.split(r"because |in Python: ", words.removeprefix("torch_plugin: "), maxsplit=1)[-1]
     reason = re.sub(r"an object of type `[^`]*`, whose", "an object whose", reason)
     reason = re.sub(r"the step itself changes Python state: .*", "the step itself changes Python state", reason)
-    return re.sub(r"\s+", " ", re.sub(r"`[^`]*` of \w+ ?\w*", "a value", reason))[:100]
+    return re.sub(r"\s+", " ", re.sub(r"`[^`]*` of (?!its own)\w+ ?\w*", "a value", reason))[:100]
 
 
 def reproduction(training: Training, finding: Finding) -> str:
