@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from birdplane_keras.errors import PairError
 from birdplane_keras.parity.core import judge, rungs
 from birdplane_keras.parity.core.check import Place, State, failed, left_out, not_reached, passed
 from birdplane_keras.parity.core.first_steps import compare_within
@@ -13,6 +14,7 @@ from birdplane_keras.parity.core.given import (
     compare_counterparts,
     compare_data,
     compare_outlines,
+    determinism,
     recipe,
 )
 from birdplane_keras.parity.core.judge import MATCHES, verdict
@@ -167,3 +169,30 @@ def test_every_rung_has_one_implementation_and_a_name_of_its_own():
     names = rungs.names()
     assert len(set(names)) == len(names) == len({rung.take for rung in rungs.LADDER})
     assert all(rung.take.__name__ == rung.name for rung in rungs.LADDER)
+
+
+class Repeating:
+    """A bench whose two equal runs differ at some tries.
+
+    Args:
+        differs: Whether they do, for each try.
+    """
+
+    def __init__(self, *differs: bool) -> None:
+        self.differs = list(differs)
+
+    def repeats(self):
+        loss = {"loss of step 0": np.float32([1.0])}
+        theirs = {"loss of step 0": np.float32([1.5])} if self.differs.pop(0) else loss
+        return (loss, loss), (loss, theirs)
+
+
+def test_a_first_call_that_rounds_otherwise_is_no_random_reference():
+    bench = Repeating(True, False)
+    assert determinism(SimpleNamespace(bench=bench)).passed
+    assert bench.differs == []
+
+
+def test_a_reference_that_differs_each_time_is_random():
+    with pytest.raises(PairError, match="expected a deterministic reference"):
+        determinism(SimpleNamespace(bench=Repeating(True, True)))
