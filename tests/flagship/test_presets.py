@@ -30,9 +30,7 @@ def compare(out, *flags):
     return status, json.loads((out / "report.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "preset", ["small", *(pytest.param(name, marks=slow) for name in PRESETS if name not in ("small", "narrow"))]
-)
+@pytest.mark.parametrize("preset", [pytest.param(name, marks=slow) for name in PRESETS if name != "narrow"])
 def test_every_preset_is_bit_exact(tmp_path, preset):
     """`narrow` is in test_comparison.py; all epochs are trained by scripts/reproduce.py."""
     status, report = compare(tmp_path, "--preset", preset)
