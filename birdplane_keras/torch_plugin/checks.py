@@ -30,8 +30,7 @@ class Check:
 
     def __init__(self, places: dict[tuple, Place]) -> None:
         self.places = places
-        self._steady: list[dict] = []
-        self._versions: list[int | None] = []
+        self._known: tuple[list[dict], list[int | None]] = ([], [])  # steady dictionaries, and their versions
         self._restless: set[int] = set()
         self._quiet = True
         self._prepare()
@@ -39,9 +38,9 @@ class Check:
     def _prepare(self) -> None:
         places = list(self.places.values())
         steady = [place for place in places if has_version(place) and id(place.mapping) not in self._restless]
-        known = dict(zip(map(id, self._steady), self._versions, strict=True))
-        self._steady = list({id(place.mapping): place.mapping for place in steady}.values())
-        self._versions = [known.get(id(mapping)) for mapping in self._steady]
+        known = {id(mapping): version for mapping, version in zip(*self._known, strict=True)}
+        mappings = {id(place.mapping): place.mapping for place in steady}
+        self._known = (list(mappings.values()), [known.get(each) for each in mappings])
         left = {id(place) for place in steady}
         places = [place for place in places if id(place) not in left]
         names = [place for place in places if isinstance(place, Names) and not skips(place)]
@@ -53,11 +52,14 @@ class Check:
         lists = [place for place in wholes if isinstance(place.held, list) and not is_alike(place)]
         fast = {id(place) for place in [*names, *attributes, *lists, *alike]}
         self._others = [place for place in places if id(place) not in fast]
-        looks = [self._at_versions(), *at_names(names), at_copies(alike), *at_lists(lists), at_attributes(attributes)]
+        looks = [
+            at_versions(*self._known),
+            *at_names(names),
+            at_copies(alike),
+            *at_lists(lists),
+            at_attributes(attributes),
+        ]
         self._looks = [look for look in looks if look is not None]
-
-    def _at_versions(self) -> Look | None:
-        return (lambda: [*map(dict_version, self._steady)] == self._versions) if self._steady else None
 
     def hold(self) -> bool:
         """Tells whether every place holds what it held."""
@@ -68,24 +70,27 @@ class Check:
         if same_objects:
             self._quiet = True
             return not self._others or changed(self._others) is None
-        versions: list[int | None] = list(map(dict_version, self._steady))  # read before what they stand for
+        steady, before = self._known  # once: another thread may renew them meanwhile
+        versions: list[int | None] = list(map(dict_version, steady))  # read before what they stand for
         if changed(self.places.values()) is not None:
             return False
-        self._renew(versions)
+        self._renew(steady, before, versions)
         return True
 
-    def _renew(self, versions: list[int | None]) -> None:
+    def _renew(self, steady: list[dict], before: list[int | None], versions: list[int | None]) -> None:
         """Takes other objects of equal value for what is to be there, and the versions of what was found unchanged."""
         if not self._quiet:
-            moved = zip(self._steady, self._versions, versions, strict=True)
+            moved = zip(steady, before, versions, strict=True)
             self._restless |= {id(mapping) for mapping, then, now in moved if then is not None and then != now}
-        self._quiet, self._versions = False, versions
+        self._quiet, self._known = False, (steady, versions)
         for place in self.places.values():
-            if isinstance(place, Whole):
-                place.before = {None: place.now(None)}
-            else:
-                place.before = {key: place.now(key) for key in place.before}
+            place.renew()
         self._prepare()
+
+
+def at_versions(steady: list[dict], versions: list[int | None]) -> Look | None:
+    """Returns a look at the versions of dictionaries."""
+    return (lambda: [*map(dict_version, steady)] == versions) if steady else None
 
 
 def at_names(places: list[Names]) -> list[Look | None]:

@@ -45,6 +45,11 @@ class Place(ABC):
             if not same(now, value):
                 yield self, key, value, now
 
+    def renew(self) -> None:
+        """Takes the objects that are there for what is to be there, where they are equal to it."""
+        found = [(key, then, self.now(key)) for key, then in self.before.items()]
+        self.before = {key: now if same(now, then) else then for key, then, now in found}
+
     def name(self, key: Any) -> str:
         """Returns a key in words."""
         return f"`{key}` of {self.words}"
@@ -134,6 +139,11 @@ class Whole(Place):
         now = self._take(self.held)
         if not self._equal(now, self.before[None]):
             yield self, None, self.before[None], now
+
+    def renew(self):
+        now = self._take(self.held)
+        if self._equal(now, self.before[None]):
+            self.before = {None: now}
 
     def name(self, key):
         return f"the contents of {self.words}"

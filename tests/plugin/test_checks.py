@@ -3,6 +3,7 @@
 import types
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -118,3 +119,20 @@ def attributes_of(thing: Thing) -> Names:
     place = Names(vars(thing), "a thing")
     place.before |= {"scale": thing.scale, "other": ABSENT}
     return place
+
+
+def test_threads_that_look_at_once_agree(versions):
+    things = [Thing() for _ in range(50)]
+    check = Check({("names", number): attributes_of(thing) for number, thing in enumerate(things)})
+    module = types.ModuleType("module")
+    check.places["module",] = place = Names(vars(module), "a module")
+    place.before["count"] = ABSENT
+
+    def look(number: int) -> bool:
+        setattr(module, f"other_{number}", number)  # so that the versions move while others look
+        return check.hold()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(look, range(400)))
+    things[7].scale = 2.0
+    assert not check.hold()
