@@ -197,7 +197,7 @@ def a_keyword_default() -> Place:
 
 @place
 def a_default_that_is_a_list() -> Place:
-    def read(scales: list = [BEFORE]) -> float:  # noqa: B006 - people do
+    def read(scales: list = [BEFORE]) -> float:  # noqa: B006 (people write such defaults, and this is one of their places)
         return scales[0]
 
     return read, lambda: read.__defaults__[0].__setitem__(0, AFTER)

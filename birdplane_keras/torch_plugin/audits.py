@@ -212,7 +212,7 @@ def _apart(pairs: list[tuple], units: int, step: Step, alike: bool, rows: int) -
                 return "another one than"
             continue
         allowed = max(min(units * ulp, 0.1), UNORDERED_TOLERANCE if one.is_cuda else 0.0)
-        row = 0.0 if alike or ulp < HALF_PRECISION else _share_of_a_row(one, other, rows)
+        row = 0.0 if alike or ulp < HALF_PRECISION or one.numel() > 1 else _share_of_a_row(one, other, rows)
         found = further_apart(one, other, allowed, max(NOISE_ULPS * noise, row))
         if found:
             return f"{found:.1e} away from"
@@ -225,8 +225,7 @@ def _share_of_a_row(one: torch.Tensor, other: torch.Tensor, rows: int) -> float:
     Numbers of half precision are often equal; which one is the largest is then decided by a rounding, and so is whether
     an accuracy counts the row.
     """
-    whole = torch.equal(one, one.round()) and torch.equal(other, other.round())
-    return 1.0 if whole else 1.0 / rows
+    return 1.0 if float(one).is_integer() and float(other).is_integer() else 1.0 / rows
 
 
 def is_number(value: Any) -> bool:

@@ -11,8 +11,8 @@ from birdplane_keras.torch_plugin.places import ABSENT, Attribute, Items, Names,
 
 try:  # a number that changes with each change of a dictionary; PyTorch's compiler watches by it, too
     from torch._C._dynamo.guards import dict_version
-except ImportError:  # another PyTorch
-    dict_version = None  # type: ignore[assignment]  # each key is looked at, each time
+except ImportError:
+    dict_version = None  # type: ignore[assignment] # a PyTorch without it: each key is looked at, each time
 HAS_VERSIONS = dict_version is not None and sys.version_info < (3, 13)  # where every way of changing one was tried
 
 Look = Callable[[], bool]  # whether what it looks at is as it was

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from birdplane_keras.torch_plugin.checks import Check, changed, is_whole
-from birdplane_keras.torch_plugin.places import PLAIN, Names, Place, Reading, Whole
+from birdplane_keras.torch_plugin.places import PLAIN, Names, Place, Whole
 
 # What a replay does not look at, and stock Keras would. Only what needs a gradient can have hooks on it.
 _FACTS = {"requires_grad": "`requires_grad`", "dtype": "the type"}
@@ -27,7 +27,7 @@ class Guards:
     """
 
     def __init__(self, places: Mapping[tuple, Place], tensors: Iterable[torch.Tensor] = ()) -> None:
-        found = {key: without_code(place) for key, place in places.items()}
+        found = {key: own for key, place in places.items() if (own := without_code(place)) is not None}
         self.state = Check({key: place for key, place in found.items() if place.before or is_whole(place)})
         self.code = Check({key: own for key, place in places.items() if (own := code_of(place)).before})
         self.tensors = list(tensors)
@@ -99,12 +99,12 @@ def with_keys(place: Place, before: dict) -> Place:
     return found
 
 
-def without_code(place: Place) -> Place:
-    """Returns a place without the functions, classes and modules in it, where it is a library's."""
+def without_code(place: Place) -> Place | None:
+    """Returns a place without the functions, classes and modules in it, where it is a library's; `None` if all is."""
     if not place.of_library:
         return place
     if is_whole(place):
-        return with_keys(Place.__new__(Reading), {})
+        return None
     return with_keys(place, {key: value for key, value in place.before.items() if is_a_setting(key, value)})
 
 

@@ -184,19 +184,20 @@ class Reading(Place):
 
     Args:
         read: It.
+        write: Makes it return a value.
         words: What it returns.
     """
 
-    def __init__(self, read: Callable[[], Any], words: str) -> None:
+    def __init__(self, read: Callable[[], Any], write: Callable[[Any], None], words: str) -> None:
         super().__init__(words)
-        self._read = read
+        self._read, self._write = read, write
         self.before = {None: read()}
 
     def now(self, key):
         return self._read()
 
     def put(self, key, value):
-        raise NotImplementedError("what a function returns cannot be put back")
+        self._write(value)
 
     def name(self, key):
         return self.words

@@ -39,8 +39,8 @@ __all__ = [
     "layer_losses",
     "leave_losses",
     "loss_containers",
-    "make_global_seed_anew",
     "seeds_are_masked",
+    "set_global_seed",
     "set_keras_mask",
     "unpack_x_y_sample_weight",
     "values_of",
@@ -74,9 +74,9 @@ def global_seed() -> Any:
     return global_state.get_global_attribute(_GLOBAL_SEED)
 
 
-def make_global_seed_anew() -> None:
-    """Forgets that generator: its next use makes it again, from the same global seed."""
-    global_state.set_global_attribute(_GLOBAL_SEED, None)
+def set_global_seed(generator: Any) -> None:
+    """Sets that generator; where it is `None`, its next use makes it again, from the same global seed."""
+    global_state.set_global_attribute(_GLOBAL_SEED, generator)
 
 
 @functools.cache

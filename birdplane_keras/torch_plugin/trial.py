@@ -12,7 +12,7 @@ from birdplane_keras.torch_plugin.errors import NotTraceableError, StateChangedE
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.journal import Journal, TorchRandomState
 from birdplane_keras.torch_plugin.places import Change, Names, Place, Reading, Whole, put_back
-from birdplane_keras.torch_plugin.private_keras import global_seed, has_global_seed, make_global_seed_anew
+from birdplane_keras.torch_plugin.private_keras import global_seed, has_global_seed, set_global_seed
 from birdplane_keras.torch_plugin.reads import Reads
 
 Outputs = list[torch.Tensor | None]
@@ -105,7 +105,7 @@ class Trial:
         had_global_seed = has_global_seed()
         first, first_written, seen = self._observed()
         if has_global_seed() and not had_global_seed:
-            make_global_seed_anew()
+            set_global_seed(None)
             raise StateChangedError("it makes Keras' global seed generator")
         if seen.calls > self.most_calls:
             raise TooLargeError(seen.calls)
@@ -157,7 +157,7 @@ class Trial:
             raise NotTraceableError(f"it comes by {hidden[0]} in a way that cannot be watched")
         seed = global_seed()
         if seed is not None and second.looked_at(seed):
-            second.places["global seed",] = Reading(global_seed, "Keras' global seed generator")
+            second.places["global seed",] = Reading(global_seed, set_global_seed, "Keras' global seed generator")
             second.owners["global seed",] = 0
         places = {key: guarded(place, self.kept) for key, place in second.lasting(first.alive).items()}
         self.guards = Guards(places, self.state)
