@@ -39,11 +39,6 @@ KINDS = ("train", "test", "predict")
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("epoch", "step", "never")
 MOST_AUDITS_FAILED = 2
-# What is said where a trace waits; once for all shapes.
-TELLS: dict[type, str] = {
-    TooEarlyError: "its shapes are many: each is traced once that can pay back",
-    TooLargeError: "it is large: it is traced once that can pay back",
-}
 
 
 def stock_path(kind: str, reason: str) -> str:
@@ -214,7 +209,7 @@ class Attachment:
         """Makes a step for which there is no trace yet."""
         started = time.perf_counter()
         step, reason, failed, wait = None, "", None, 0.0
-        early: Exception | None = None
+        tells = ""
         self._due.discard(kind)  # its trial compares it with the stock step, and more closely
         try:
             refusal = self.refusal(kind)  # a step of the model's own may have been set meanwhile
@@ -231,10 +226,8 @@ class Attachment:
                 self.entries.clear()  # traces of another layout
             most_calls = self._patience.most_calls(key)
             step = Step(self.model, kind, self.settings, rebuild(data, list(leaves)), leaves, most_calls)
-        except TooEarlyError as error:
-            wait, reason, early = error.seconds, str(error), error
-        except TooLargeError as error:
-            wait, reason, early = self._patience.wait_for(key, error), str(error), error
+        except (TooEarlyError, TooLargeError) as error:
+            wait, reason, tells = self._patience.wait_for(key, error), str(error), error.tells
         except StateChangedError as error:
             if self._patience.may_try_again(key):
                 if lay_out_as_keras(self.model):
@@ -251,7 +244,7 @@ class Attachment:
                 self._refuse(kind, f"in the {kind} step, the metrics run in Python: {step.metrics_refusal}")
         else:
             if wait:
-                self._refuse(kind, f"a {kind} step runs on Keras' stock path at first, because {TELLS[type(early)]}")
+                self._refuse(kind, f"a {kind} step runs on Keras' stock path at first, because {tells}")
             elif failed is None:
                 self._fall_back(kind, reason)
             result = self._stock[kind](data)

@@ -18,6 +18,9 @@ class TooLargeError(Exception):
         calls: How many.
     """
 
+    # Said once for all shapes, after "because".
+    tells = "it is large: it is traced once that can pay back"
+
     def __init__(self, calls: int) -> None:
         super().__init__(f"it makes {calls:,} ATen calls: tracing waits until it can pay back")
         self.calls = calls
@@ -29,6 +32,8 @@ class TooEarlyError(Exception):
     Args:
         seconds: What tracing it is expected to take.
     """
+
+    tells = "its shapes are many: each is traced once that can pay back"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"its shape is one of many: tracing waits until its {seconds:.1f} s can pay back")

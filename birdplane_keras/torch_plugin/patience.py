@@ -68,10 +68,12 @@ class Patience:
         """Returns the ATen calls beyond which a step is not traced yet."""
         return LARGE if self._waits and key not in self._large else float("inf")
 
-    def wait_for(self, key: Hashable, large: TooLargeError) -> float:
-        """Returns the seconds that tracing a large step is expected to take; the next try makes it."""
+    def wait_for(self, key: Hashable, waits: TooEarlyError | TooLargeError) -> float:
+        """Returns the seconds that tracing a step is expected to take; the next try makes it."""
+        if isinstance(waits, TooEarlyError):
+            return waits.seconds
         self._large.add(key)
-        return large.calls * SECONDS_PER_CALL
+        return waits.calls * SECONDS_PER_CALL
 
     def may_try_again(self, key: Hashable) -> bool:
         """Tells whether a step that made what it keeps may be tried once more."""
