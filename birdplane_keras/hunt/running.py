@@ -1,20 +1,23 @@
 """Runs a drawn training stock and attached, and says whether they are the same."""
 
 import enum
+import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import torch
+from keras import tree
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.hunt.changes import CHANGES, restore_settings
 from birdplane_keras.hunt.trainings import Built, Training, build
 
 ROWS = 8  # of a batch
+UNEVEN = (8, 6, 9, 5, 7, 1, 8)  # of an epoch's batches, where they are
 # Of the largest value: ten or so steps in which a product may round otherwise.
 TOLERANCES = {"float32": 1e-3, "float64": 1e-5, "mixed_bfloat16": 1e-1}
 # By how much an accuracy may differ: in half precision two classes are often equally likely, and a rounding decides.
@@ -45,17 +48,20 @@ class Dataset(keras.utils.PyDataset):
     Args:
         x: Inputs.
         y: Targets.
+        rows: Of all batches but the last; of each, where they are uneven.
     """
 
-    def __init__(self, x: Any, y: np.ndarray) -> None:
+    def __init__(self, x: Any, y: np.ndarray, rows: Sequence[int] = ()) -> None:
         super().__init__()
         self._x, self._y = x, y
+        self._starts = list(itertools.accumulate(rows, initial=0)) if rows else range(0, len(y) + ROWS, ROWS)
 
     def __len__(self) -> int:
-        return -(-len(self._y) // ROWS)
+        return len(self._starts) - 1
 
     def __getitem__(self, index: int) -> tuple:
-        return rows_of(self._x, index), self._y[index * ROWS : (index + 1) * ROWS]
+        rows = slice(self._starts[index], self._starts[index + 1])
+        return tree.map_structure(lambda each: each[rows], self._x), self._y[rows]
 
 
 class At(keras.callbacks.Callback):
@@ -115,6 +121,8 @@ def fed(training: Training, built: Built) -> dict[str, Any]:
         return {"x": list(x) if isinstance(x, tuple) else x, "y": y, "batch_size": ROWS, "shuffle": True}
     if training.source == "dataset":
         return {"x": Dataset(x, y), "shuffle": False}
+    if training.source == "uneven":
+        return {"x": Dataset(x, y, UNEVEN), "shuffle": False}
     if training.source == "generator":
 
         def batches() -> Iterator[tuple]:

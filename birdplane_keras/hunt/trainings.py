@@ -18,7 +18,7 @@ ARCHITECTURES = (
 LOSSES = ("mse", "mae", "huber", "crossentropy", "by a function", "by an object", "through NumPy")
 METRICS = ("none", "mae", "mae and mse", "by a function", "through NumPy", "with a list", "auc")
 OPTIMIZERS = ("sgd", "momentum", "adam", "rmsprop", "schedule", "clipped", "decayed", "of one's own")
-SOURCES = ("arrays", "tensors", "dataset", "generator", "loader", "batches")
+SOURCES = ("arrays", "tensors", "dataset", "uneven", "generator", "loader", "batches")
 POLICIES = ("float32", "float32", "float32", "mixed_bfloat16", "float64")
 READERS = ("layer", "loss", "metric")
 

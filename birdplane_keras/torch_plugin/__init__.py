@@ -13,10 +13,11 @@ from contextlib import contextmanager
 
 import keras
 
-from birdplane_keras.torch_plugin.attachment import AUDITS, KINDS, PLUGIN_ATTRIBUTE, Attachment, stock_path
+from birdplane_keras.torch_plugin.attachment import AUDITS, KINDS, PLUGIN_ATTRIBUTE, Attachment
 from birdplane_keras.torch_plugin.entries import Entry
 from birdplane_keras.torch_plugin.errors import TorchPluginError, TorchPluginWarning
 from birdplane_keras.torch_plugin.explain import explain_attachment
+from birdplane_keras.torch_plugin.stock import refusal_of, stock_path
 
 __all__ = [
     "ENGINES",
@@ -70,7 +71,7 @@ def attach(
     if keras.backend.backend() != "torch":
         raise ValueError(f"expected Keras on the torch backend, received {keras.backend.backend()}: set KERAS_BACKEND")
     attachment = Attachment(model, engine, strict, audit, traces)
-    reasons = {kind: attachment.refusal(kind) for kind in KINDS}
+    reasons = {kind: refusal_of(model, kind) for kind in KINDS}
     if strict and any(reasons.values()):
         kind, reason = next((kind, reason) for kind, reason in reasons.items() if reason)
         raise TorchPluginError(f"attached with strict=True: {stock_path(kind, reason)}")

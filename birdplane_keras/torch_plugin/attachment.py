@@ -10,13 +10,13 @@ import keras
 import torch
 from keras import tree
 
-from birdplane_keras.torch_plugin.audits import AuditFailedError, audited
+from birdplane_keras.torch_plugin.audits import AuditFailedError, AuditRefusedError, AuditSchedule, audited, compared
 from birdplane_keras.torch_plugin.batches import (
     describe,
+    family_of,
     flatten,
     mode_that_is_on,
     rebuild,
-    require_plain,
     signature,
 )
 from birdplane_keras.torch_plugin.entries import Entries, Entry
@@ -28,22 +28,18 @@ from birdplane_keras.torch_plugin.errors import (
     TorchPluginError,
     TorchPluginWarning,
 )
-from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for_parity, lay_out_for_parts
+from birdplane_keras.torch_plugin.families import Families
+from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for
 from birdplane_keras.torch_plugin.patience import SAVED, Patience
-from birdplane_keras.torch_plugin.private_keras import STOCK_TRAINER, compiled_parts
+from birdplane_keras.torch_plugin.private_keras import compiled_parts
 from birdplane_keras.torch_plugin.steps import Settings, Step
+from birdplane_keras.torch_plugin.stock import refusal_of, require_traceable, stock_function, stock_path
 from birdplane_keras.torch_plugin.trying import auditing, trying
-from birdplane_keras.torch_plugin.updates import is_plain_sgd
 
 KINDS = ("train", "test", "predict")
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("epoch", "step", "never")
 MOST_AUDITS_FAILED = 2
-
-
-def stock_path(kind: str, reason: str) -> str:
-    """Returns the sentence that says where a step runs, and why."""
-    return f"the {kind} step runs on Keras' stock path, because {reason}"
 
 
 class Attachment:
@@ -58,16 +54,16 @@ class Attachment:
     """
 
     def __init__(self, model: keras.Model, engine: str, strict: bool, audit: str, traces: int) -> None:
-        self.model, self.engine, self.strict, self.audit = model, engine, strict, audit
+        self.model, self.engine, self.strict, self.audits = model, engine, strict, AuditSchedule(audit)
         self.settings = Settings(engine=engine, keep_gradients=engine == "exact")
         self.entries = Entries(most=traces)
         self.refused: dict[str, str] = {}  # kind -> reason, where the model itself cannot be traced
         self._stock: dict[str, Callable] = {}
         self._said: set[tuple[str, str]] = set()
         self._compiled: tuple = ()
-        self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
         self._failed_audits = dict.fromkeys(KINDS, 0)
         self._patience = Patience(self.entries, waits=not strict)
+        self.families = Families(self.entries)
 
     def hook_in(self) -> None:
         """Makes the model ask this object for its functions, and tell it where an epoch begins."""
@@ -84,33 +80,19 @@ class Attachment:
             setattr(self.model, f"{kind}_function", None)
         vars(self.model).pop("reset_metrics", None)
 
-    def refusal(self, kind: str) -> str | None:
-        """Returns why a kind of step can never be traced; `None` where it may be."""
-        model = self.model
-        for name in (f"{kind}_step", f"make_{kind}_function"):
-            if getattr(type(model), name, None) is not getattr(STOCK_TRAINER, name):
-                return f"{type(model).__name__} has a `{name}` of its own"
-        if f"{kind}_step" in vars(model):
-            return f"the model has a `{kind}_step` of its own"
-        if model.compiled and model.jit_compile:
-            return "the model is compiled with `jit_compile=True`"
-        if model.compiled and model.run_eagerly:
-            return "the model is compiled with `run_eagerly=True`"
-        if keras.distribution.distribution() is not None:
-            return "a Keras distribution is set"
-        if kind == "train" and model.compiled and model.optimizer is None:
-            return "the model has no optimizer"
-        return None
-
     def _reset_metrics(self) -> None:
-        self._due |= {"train", "test"}
-        self.entries.drop_replaced()
+        """Resets the metrics, as an epoch does when it begins, and each `train_on_batch` and `test_on_batch`."""
+        by_itself = sys._getframe(1).f_code.co_name.endswith("_on_batch")
+        if not by_itself:
+            self.audits.begin("train", "test")
+        if not by_itself or self.audits.begin_single_batch():
+            self.entries.drop_replaced()
         type(self.model).reset_metrics(self.model)
 
     def _maker(self, kind: str) -> Callable:
         def make_function(force: bool = False) -> Callable:
             if sys._getframe(1).f_code.co_name == kind:  # `predict`; `predict_on_batch` comes by for each batch
-                self._due.add(kind)
+                self.audits.begin(kind)
             self.entries.drop_replaced()
             current = getattr(self.model, f"{kind}_function")
             if current is None or force:
@@ -126,9 +108,9 @@ class Attachment:
         if any(now is not then for now, then in zip(compiled, self._compiled or (None,) * len(compiled), strict=True)):
             self.entries.clear()  # traces of another optimizer, loss or metric
         self._compiled = compiled
-        self._stock[kind] = self._stock_function(kind)
+        self._stock[kind] = stock_function(self.model, kind)
         self.refused.pop(kind, None)
-        reason = self.refusal(kind)
+        reason = refusal_of(self.model, kind)
         if reason is not None:
             self._fall_back(kind, reason)
             self.refused[kind] = reason
@@ -141,17 +123,6 @@ class Attachment:
             return results[-1]
 
         setattr(model, f"{kind}_function", function)
-
-    def _stock_function(self, kind: str) -> Callable:
-        """Returns Keras' function for one batch, which is made for one step per execution only."""
-        model = self.model
-        wanted, model.steps_per_execution = model.steps_per_execution, 1
-        try:
-            getattr(type(model), f"make_{kind}_function")(model, force=True)
-            stock = getattr(model, f"{kind}_function")
-        finally:
-            model.steps_per_execution = wanted
-        return lambda data: stock([data])
 
     def _step(self, kind: str, data: Any) -> Any:
         leaves: list[torch.Tensor] = []
@@ -172,10 +143,8 @@ class Attachment:
         entry.steps += 1
         if entry.step is None:
             return self._timed_stock(entry, data) if entry.wait else self._stock[kind](data)
-        if self.audit == "step" or (self._due and kind in self._due):
-            self._due.discard(kind)
-            if self.audit != "never":
-                return self._audited(entry, key, data, leaves)
+        if self.audits.asks_for(kind):
+            return self._audited(entry, key, data, leaves)
         return entry.step.run(data, leaves)
 
     def _timed_stock(self, entry: Entry, data: Any) -> Any:
@@ -205,57 +174,98 @@ class Attachment:
                     self.refused[kind] = reason
                 return failed.stock_result
 
-    def _first_step(self, kind: str, key: Hashable, data: Any, leaves: list[torch.Tensor]) -> Any:
+    def _first_step(self, kind: str, key: tuple, data: Any, leaves: list[torch.Tensor]) -> Any:
         """Makes a step for which there is no trace yet."""
+        self.audits.passes(kind)  # it is compared with the stock step now, and more closely
         started = time.perf_counter()
-        step, reason, failed, wait = None, "", None, 0.0
-        tells = ""
-        self._due.discard(kind)  # its trial compares it with the stock step, and more closely
+        entry = Entry(key=key, kind=kind, batch=describe(leaves), step=None, family=family_of(kind, key[1], leaves))
+        entry.sizes = tuple([leaf.shape for leaf in leaves])
         try:
-            refusal = self.refusal(kind)  # a step of the model's own may have been set meanwhile
-            if refusal is not None:
-                raise NotTraceableError(refusal)
-            self._patience.require_room(kind, key)
-            self._patience.require_time(kind, key)
-            if kind == "train" and not self.model.trainable_weights:
-                raise NotTraceableError("there is nothing to train")
+            require_traceable(self.model, kind, leaves)
             if self._failed_audits[kind] >= MOST_AUDITS_FAILED:
                 raise NotTraceableError(self.refused.get(kind, "audits failed"))
-            require_plain(leaves)
+        except NotTraceableError as error:
+            entry.reason = str(error)
+        else:
             if leaves and leaves[0].ndim and self._lay_out(len(leaves[0])):
                 self.entries.clear()  # traces of another layout
-            most_calls = self._patience.most_calls(key)
-            step = Step(self.model, kind, self.settings, rebuild(data, list(leaves)), leaves, most_calls)
+            entry.step = self.families.step_for(entry.family, key, leaves)
+        if entry.step is not None:
+            result = self._shared(entry, data, leaves)
+        elif entry.reason:
+            self._fall_back(kind, entry.reason)
+            result = self._stock[kind](data)
+        else:
+            result = self._tried(entry, data, leaves)
+        entry.seconds = time.perf_counter() - started
+        if entry.step is not None or entry.reason:
+            self.entries.add(entry)
+        return result
+
+    def _shared(self, entry: Entry, data: Any, leaves: list[torch.Tensor]) -> Any:
+        """Makes the first step of a batch from the trace of another size, and stock, too."""
+        assert entry.step is not None
+        try:
+            return compared(
+                entry.step, entry, lambda: self._stock[entry.kind](rebuild(data, list(leaves))), data, leaves
+            )
+        except AuditFailedError as failed:
+            result = failed.stock_result
+        except AuditRefusedError:
+            result = self._stock[entry.kind](data)
+        entry.step = None  # the next such batch gets a trace of its own
+        self.families.set_apart(entry.key)
+        return result
+
+    def _tried(self, entry: Entry, data: Any, leaves: list[torch.Tensor]) -> Any:
+        """Makes the first step of a batch while it is traced; where it cannot be, the reason is noted."""
+        kind, failed = entry.kind, None
+        try:
+            self._patience.require_room(kind, entry.key)
+            step = self._traced(entry, data, leaves)
         except (TooEarlyError, TooLargeError) as error:
-            wait, reason, tells = self._patience.wait_for(key, error), str(error), error.tells
+            entry.wait, entry.reason = self._patience.wait_for(entry.key, error), str(error)
+            self._refuse(kind, f"a {kind} step runs on Keras' stock path at first, because {error.tells}")
         except StateChangedError as error:
-            if self._patience.may_try_again(key):
+            if self._patience.may_try_again(entry.key):
                 if lay_out_as_keras(self.model):
                     self.entries.clear()
                 return self._stock[kind](data)  # which makes what is missing; the next step is tried
-            reason = str(error)
+            entry.reason = str(error)
+            self._fall_back(kind, entry.reason)
         except NotTraceableError as error:
-            reason = str(error)
+            entry.reason = str(error)
+            self._fall_back(kind, entry.reason)
         except Exception as error:  # the user's own, if the stock step raises it, too
             failed = error
-        if step is not None:
-            result = step.take_first_result()
+        else:
+            if entry.free and step.metrics_refusal:  # the next such batch gets a trace of its own
+                self.families.refuse(entry.family, step.metrics_refusal)
+                return step.take_first_result()
+            entry.step = step
             if step.metrics_refusal:
                 self._refuse(kind, f"in the {kind} step, the metrics run in Python: {step.metrics_refusal}")
-        else:
-            if wait:
-                self._refuse(kind, f"a {kind} step runs on Keras' stock path at first, because {tells}")
-            elif failed is None:
-                self._fall_back(kind, reason)
-            result = self._stock[kind](data)
-            if failed is not None:
-                reason = f"its trial failed ({type(failed).__name__}: {failed})"
-                self._fall_back(kind, reason)
-        seconds = time.perf_counter() - started
-        self.entries.add(
-            Entry(key=key, kind=kind, batch=describe(leaves), step=step, reason=reason, seconds=seconds, wait=wait)
-        )
+            return step.take_first_result()
+        result = self._stock[kind](data)
+        if failed is not None:
+            entry.reason = f"its trial failed ({type(failed).__name__}: {failed})"
+            self._fall_back(kind, entry.reason)
         return result
+
+    def _traced(self, entry: Entry, data: Any, leaves: list[torch.Tensor]) -> Step:
+        """Returns the trace of a step, which has been made; of several sizes where that can be had."""
+        batch, most_calls = rebuild(data, list(leaves)), self._patience.most_calls(entry.key)
+        entry.free = self.families.free_sizes(entry.family, entry.key, leaves)
+        if entry.free:
+            try:
+                return Step(self.model, entry.kind, self.settings, batch, leaves, most_calls, entry.free)
+            except StateChangedError:
+                raise
+            except NotTraceableError as reason:
+                self.families.refuse(entry.family, str(reason))
+                entry.free = set()
+        self._patience.require_time(entry.kind, entry.key)
+        return Step(self.model, entry.kind, self.settings, batch, leaves, most_calls)
 
     def _lay_out(self, batch_size: int) -> bool:
         """Lays the kernels out as the engine wants, unless something runs on the stock path, which rounds by that, too.
@@ -263,11 +273,8 @@ class Attachment:
         Returns:
             Whether anything was laid out anew.
         """
-        if self.refused or self.entries.any_declined():
-            return False
-        if self.engine == "exact":
-            return lay_out_for_parity(self.model, batch_size)
-        return is_plain_sgd(getattr(self.model, "optimizer", None), []) and lay_out_for_parts(self.model)
+        stock_is_run = bool(self.refused) or self.entries.any_declined()
+        return not stock_is_run and lay_out_for(self.engine, self.model, batch_size)
 
     def _fall_back(self, kind: str, reason: str) -> None:
         """Says that a kind of step, or a signature of it, runs on the stock path, on kernels laid out as Keras does."""

@@ -25,8 +25,13 @@ from birdplane_keras.torch_plugin.places import put_back
 from birdplane_keras.torch_plugin.reads import Reads
 from birdplane_keras.torch_plugin.steps import Leaves, Step
 
+BATCHES_PER_AUDIT = 100  # of `train_on_batch` and its like, where nothing says what an epoch is
 HALF_PRECISION = 5e-4  # the relative step between numbers of it is larger
 Values = dict[int, torch.Tensor]  # id of a tensor -> a copy of what it held
+
+
+class AuditRefusedError(Exception):
+    """What a step runs in Python cannot be put back, so that it cannot be made twice. Nothing has been changed."""
 
 
 class AuditFailedError(Exception):
@@ -42,7 +47,59 @@ class AuditFailedError(Exception):
         self.stock_result = stock_result
 
 
+class AuditSchedule:
+    """Which steps are audited.
+
+    Args:
+        wanted: `epoch`, `step` or `never`.
+    """
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
+        self._single_batches = 0
+
+    def begin(self, *kinds: str) -> None:
+        """Notes that an epoch of steps of these kinds begins."""
+        self._due.update(kinds)
+
+    def begin_single_batch(self) -> bool:
+        """Notes that a batch is trained or tested by itself; tells whether that counts as the begin of an epoch."""
+        self._single_batches += 1
+        begins = self._single_batches % BATCHES_PER_AUDIT == 0
+        if begins:
+            self.begin("train", "test")
+        return begins
+
+    def passes(self, kind: str) -> None:
+        """Notes that a step was compared otherwise."""
+        self._due.discard(kind)
+
+    def asks_for(self, kind: str) -> bool:
+        """Tells whether the next step is to be audited; it then counts as that."""
+        if self.wanted == "step":
+            return True
+        if not self._due or kind not in self._due:
+            return False
+        self._due.discard(kind)
+        return self.wanted != "never"
+
+
 def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leaves: Leaves) -> Any:
+    """Makes a step stock and from the trace, and compares, where that can be had; elsewhere from the trace only.
+
+    Arguments, result and errors are those of `compared`.
+    """
+    if step.can_be_audited:
+        try:
+            return compared(step, entry, stock, data, leaves)
+        except AuditRefusedError:
+            step.can_be_audited = False
+            step.notes.append("no audits: what runs in Python reads what cannot be put back")
+    return step.run(data, leaves)
+
+
+def compared(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leaves: Leaves) -> Any:
     """Makes a step stock, takes it back, makes it from the trace, and compares.
 
     Args:
@@ -57,18 +114,15 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
 
     Raises:
         AuditFailedError: They differ by more than rounding. Then the stock step has been made.
+        AuditRefusedError: It cannot be told.
     """
-    if not step.can_be_audited:
-        return step.run(data, leaves)
     audit = _Audit(step, leaves)
     started = time.perf_counter()
     try:
         theirs = audit.result_of(stock)
     except (NotTraceableError, StateChangedError):  # stopped before anything was read that cannot be put back
         audit.take_back()
-        step.can_be_audited = False
-        step.notes.append("no audits: what runs in Python reads what cannot be put back")
-        return step.run(data, leaves)
+        raise AuditRefusedError from None
     entry.audits += 1
     entry.stock_seconds = time.perf_counter() - started
     their_gradients, their_values = _compared(step, step.gradients()), audit.values()
@@ -76,7 +130,11 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
     audit.take_back()
     with step.gradients_left():
         started = time.perf_counter()
-        ours = audit.result_of(lambda: step.run(data, leaves), refuses=False)
+        try:
+            ours = audit.result_of(lambda: step.run(data, leaves), refuses=False)
+        except Exception as error:
+            audit.take_back()
+            raise AuditFailedError(f"it raises {type(error).__name__}", stock()) from error
         entry.traced_seconds = time.perf_counter() - started
         our_gradients = step.gradients()
     left = (ours, _compared(step, our_gradients), audit.now())

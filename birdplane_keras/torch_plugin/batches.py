@@ -1,7 +1,8 @@
 """One batch as a flat list of tensors, and the key of what a trace of it depends on."""
 
 import functools
-from collections.abc import Hashable
+import operator
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import keras
@@ -59,6 +60,11 @@ def rebuild(data: Any, leaves: list[torch.Tensor]) -> Any:
     return leaves.pop(0)
 
 
+def with_leaves(data: Any, leaves: Sequence[torch.Tensor], now: Sequence[torch.Tensor]) -> Any:
+    """Returns a batch with other tensors in the place of its leaves; the batch itself where they are the same."""
+    return data if all(map(operator.is_, leaves, now)) else rebuild(data, list(now))
+
+
 def signature(structure: Hashable, leaves: list[torch.Tensor]) -> Hashable:
     """Returns the key of a batch's traces.
 
@@ -73,6 +79,20 @@ def signature(structure: Hashable, leaves: list[torch.Tensor]) -> Hashable:
         torch.get_default_dtype(),
         torch.is_inference_mode_enabled(),
     )
+
+
+def family_of(kind: str, key: tuple, leaves: list[torch.Tensor]) -> tuple | None:
+    """Returns what batches have in common that differ in their sizes only; `None` where memory is laid out otherwise.
+
+    Args:
+        kind: `train`, `test` or `predict`.
+        key: The batch's signature.
+        leaves: The tensors of a batch.
+    """
+    if not all(leaf.is_contiguous() and leaf.ndim for leaf in leaves):
+        return None
+    structure, _, *others = key
+    return kind, structure, tuple([(leaf.ndim, leaf.dtype, leaf.device) for leaf in leaves]), *others
 
 
 def sharing(leaves: list[torch.Tensor]) -> tuple[int, ...]:

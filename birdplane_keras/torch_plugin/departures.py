@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -16,6 +17,7 @@ from birdplane_keras.torch_plugin.journal import leaves_of, tensors_in
 from birdplane_keras.torch_plugin.randomness import IN_GRAPH
 
 _tensor = torch._C.TensorBase
+STAND_IN = 1 << 20  # seeds that stand for those of tensors without numbers are larger
 _DATA = vars(_tensor)["data"].__get__  # reading `tensor.data`
 # What tells of a tensor without telling its numbers.
 _OF_TENSORS = (
@@ -91,13 +93,19 @@ class Departures(TorchFunctionMode):
         """Returns the integer in a tensor; where a graph is made, one that depends on its inputs must seed a draw."""
         try:
             number = torch.Tensor.__int__(tensor)
-        except RuntimeError:  # the graph refuses
-            with _disable_current_modes(), torch._C.DisableTorchFunction():
-                number = int(tensor.detach())
+        except (RuntimeError, DataDependentOutputException):  # the graph refuses
+            number = self._number_in(tensor)
             self._waiting.add(id(tensor))
         for seed in {number & 0xFFFFFFFF, number & 0xFFFFFFFFFFFFFFFF}:
             self._seeds[seed] = tensor
         return number
+
+    def _number_in(self, tensor: torch.Tensor) -> int:
+        """Returns the integer in a tensor that a graph is made of; one that stands for it where there is none."""
+        if isinstance(tensor, FakeTensor):
+            return STAND_IN + len(self._seeds)
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            return int(tensor.detach())
 
     def _refuse(self, func: Any) -> None:
         self.refusal = self.refusal or departed(getattr(func, "__name__", str(func)))

@@ -1,8 +1,11 @@
 """The traces of a model's steps, or why there is none, by the signature of a batch."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
 
+import torch
+
+from birdplane_keras.torch_plugin.sizes import Dimension
 from birdplane_keras.torch_plugin.steps import Step
 
 
@@ -22,6 +25,9 @@ class Entry:
         audits: How many of them were made stock, too.
         stock_seconds: What stock steps took that were timed; one, or all while tracing waits.
         traced_seconds: What one traced step took that was timed.
+        family: What batches have in common that differ in their sizes only; `None` where there is no such thing.
+        sizes: Shapes of the batch's tensors.
+        free: Those of their sizes that the trace leaves free.
     """
 
     key: Hashable
@@ -35,6 +41,9 @@ class Entry:
     audits: int = 0
     stock_seconds: float = 0.0
     traced_seconds: float = 0.0
+    family: tuple | None = None
+    sizes: tuple[torch.Size, ...] = ()
+    free: Collection[Dimension] = ()
 
 
 class Entries:
@@ -68,8 +77,10 @@ class Entries:
         self._by_key.setdefault(entry.key, []).append(entry)
 
     def drop(self, entry: Entry) -> None:
-        """Removes an entry."""
-        self._by_key[entry.key] = [each for each in self._by_key[entry.key] if each is not entry]
+        """Removes an entry, and the others that its trace serves."""
+        for each in self:
+            if each is entry or (each.step is not None and each.step is entry.step):
+                self._by_key[each.key] = [other for other in self._by_key[each.key] if other is not each]
 
     def drop_replaced(self) -> None:
         """Removes traces through code of Keras or PyTorch that somebody has replaced since."""
@@ -83,7 +94,7 @@ class Entries:
 
     def traced(self, kind: str) -> int:
         """Returns how many traces of a kind are held."""
-        return sum(entry.kind == kind and entry.step is not None for entry in self)
+        return len({id(entry.step) for entry in self if entry.kind == kind and entry.step is not None})
 
     def any_declined(self) -> bool:
         """Tells whether any signature runs on the stock path for good."""

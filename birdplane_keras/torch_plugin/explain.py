@@ -15,26 +15,51 @@ def explain_attachment(attachment: Attachment) -> str:
             lines.append(f"{kind}: stock path, because {attachment.refused[kind]}.")
         elif not entries:
             lines.append(f"{kind}: no batch yet.")
+        told: set[int] = set()
         for entry in entries:
-            made = f"{entry.steps:,} step{'s' if entry.steps != 1 else ''}"
+            steps = entry.steps
             if entry.step is None:
-                lines.append(f"{kind}, {entry.batch}: stock path, {made}, because {entry.reason}.")
-                continue
-            audits = f", {entry.audits:,} of them audited" if entry.audits else ""
-            lines.append(
-                f"{kind}, {entry.batch}: {attachment.engine}, {made}{audits}, traced in {entry.seconds:.2f} s."
-            )
-            lines += [f"    {line}" for line in paid_back(entry)]
-            lines += [f"    {line}" for line in entry.step.describe()]
+                lines.append(f"{kind}, {entry.batch}: stock path, {counted(steps, 'step')}, because {entry.reason}.")
+            elif id(entry.step) not in told:
+                told.add(id(entry.step))
+                served = [each for each in entries if each.step is entry.step]
+                lines.append(f"{kind}, {served_words(served)}: {attachment.engine}, {account_of(served)}.")
+                lines += [f"    {line}" for line in paid_back(served)]
+                lines += [f"    {line}" for line in entry.step.describe()]
+        lines += [
+            f"{kind}: each size has its own trace, because {why}." for why in attachment.families.refusals_of(kind)
+        ]
     return "\n".join(lines)
 
 
-def paid_back(entry: Entry) -> list[str]:
-    """Returns a line on what a trace has saved, where an audit has timed both kinds of step."""
-    if not entry.traced_seconds:
+def counted(number: int, what: str) -> str:
+    """Returns a number of things in words."""
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
+
+
+def served_words(served: list[Entry]) -> str:
+    """Returns the batches that one trace serves in words."""
+    others = f" and {counted(len(served) - 1, 'other size')}" if len(served) > 1 else ""
+    return served[0].batch + others
+
+
+def account_of(served: list[Entry]) -> str:
+    """Returns how many steps one trace has made, and what it took to make it."""
+    audits = sum(entry.audits for entry in served)
+    audited = f", {audits:,} of them audited" if audits else ""
+    steps, seconds = sum(entry.steps for entry in served), sum(entry.seconds for entry in served)
+    return f"{counted(steps, 'step')}{audited}, traced in {seconds:.2f} s"
+
+
+def paid_back(served: list[Entry]) -> list[str]:
+    """Returns a line on what a trace has saved, where audits have timed both kinds of step."""
+    timed = [entry for entry in served if entry.traced_seconds]
+    if not timed:
         return []
-    saved = entry.stock_seconds - entry.traced_seconds
-    each = f"a stock step took {1e3 * entry.stock_seconds:.1f} ms, a traced one {1e3 * entry.traced_seconds:.1f} ms"
+    stock = sum(entry.stock_seconds for entry in timed) / len(timed)
+    traced = sum(entry.traced_seconds for entry in timed) / len(timed)
+    steps, seconds, saved = sum(entry.steps for entry in served), sum(entry.seconds for entry in served), stock - traced
+    each = f"a stock step took {1e3 * stock:.1f} ms, a traced one {1e3 * traced:.1f} ms"
     if saved <= 0:
         return [f"time: {each}: nothing is saved"]
-    return [f"time: {each}; {saved * entry.steps:.1f} s saved, break-even at step {math.ceil(entry.seconds / saved):,}"]
+    return [f"time: {each}; {saved * steps:.1f} s saved, break-even at step {math.ceil(seconds / saved):,}"]

@@ -5,12 +5,30 @@ round differently by how its factors lie in memory: on some CPUs it does where a
 engine lays a kernel out as `Linear` does; shape and values stay. Elsewhere it stays as it is, which may be faster.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import keras
 import torch
 
 from birdplane_keras.torch_plugin import rewrites
+from birdplane_keras.torch_plugin.updates import is_plain_sgd
+
+
+def lay_out_for(engine: str, model: keras.Model, batch_size: int) -> bool:
+    """Lays kernels of `Dense` out as an engine wants them.
+
+    Args:
+        engine: `exact` or `fused`.
+        model: Built. The optimizer's variables of a kernel's shape follow it.
+        batch_size: Rows of the products.
+
+    Returns:
+        Whether anything was laid out anew.
+    """
+    if engine == "exact":
+        return lay_out_for_parity(model, batch_size)
+    return is_plain_sgd(getattr(model, "optimizer", None), []) and lay_out_for_parts(model)
 
 
 def lay_out_for_parity(model: keras.Model, batch_size: int) -> bool:
@@ -77,14 +95,19 @@ def layout_matters(kernel: torch.Tensor, batch_size: int) -> bool:
         kernel: (in, out).
         batch_size: Rows of the layer's inputs.
     """
-    generator = torch.Generator(device=kernel.device).manual_seed(0)
+    return _layout_matters(kernel.shape, kernel.dtype, kernel.device, batch_size, torch.get_num_threads())
+
+
+@functools.lru_cache(maxsize=4096)
+def _layout_matters(shape: torch.Size, dtype: torch.dtype, device: torch.device, batch_size: int, _: int) -> bool:
+    generator = torch.Generator(device=device).manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, dtype=kernel.dtype, device=kernel.device, generator=generator)
+        return torch.randn(shape, dtype=dtype, device=device, generator=generator)
 
     with torch.no_grad():
-        inputs, gradient, bias = draw(batch_size, len(kernel)), draw(batch_size, kernel.shape[1]), draw(kernel.shape[1])
-        keras_kernel = draw(*kernel.shape)
+        inputs, gradient, bias = draw(batch_size, shape[0]), draw(batch_size, shape[1]), draw(shape[1])
+        keras_kernel = draw(*shape)
         linear_kernel = as_linear(keras_kernel)
         products = [
             [torch.addmm(bias, inputs, keras_kernel), torch.addmm(bias, inputs, linear_kernel)],

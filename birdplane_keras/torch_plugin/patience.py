@@ -54,15 +54,10 @@ class Patience:
             TooEarlyError: It was not.
         """
         traced = [entry for entry in self._entries if entry.kind == kind and entry.step is not None]
-        if (
-            not self._waits
-            or len({entry.key for entry in traced}) < AT_ONCE
-            or key in self._waited
-            or self._entries.last_of(key)
-        ):
+        if not self._waits or self._entries.traced(kind) < AT_ONCE or key in self._waited or self._entries.last_of(key):
             return
         self._waited.add(key)
-        raise TooEarlyError(sum(entry.seconds for entry in traced) / len(traced))
+        raise TooEarlyError(sum(entry.seconds for entry in traced) / self._entries.traced(kind))
 
     def most_calls(self, key: Hashable) -> float:
         """Returns the ATen calls beyond which a step is not traced yet."""

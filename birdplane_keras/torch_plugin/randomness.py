@@ -49,13 +49,39 @@ _PLACE = "ScalarType? dtype, Device? device"
 SEEDED = {
     "seeded_bernoulli": (seeded_bernoulli, "Tensor p"),
     "seeded_multinomial": (seeded_multinomial, "Tensor p, int num_samples, bool replacement"),
-    "seeded_rand": (seeded_rand, f"int[] size, {_PLACE}"),
-    "seeded_normal": (seeded_normal, f"float mean, float std, int[] size, {_PLACE}"),
-    "seeded_randint": (seeded_randint, f"int low, int high, int[] size, {_PLACE}"),
+    "seeded_rand": (seeded_rand, f"SymInt[] size, {_PLACE}"),
+    "seeded_normal": (seeded_normal, f"float mean, float std, SymInt[] size, {_PLACE}"),
+    "seeded_randint": (seeded_randint, f"int low, int high, SymInt[] size, {_PLACE}"),
 }
 for _name, (_function, _arguments) in SEEDED.items():
     _LIBRARY.define(f"{_name}(Tensor seed, {_arguments}) -> Tensor")
     _LIBRARY.impl(_name, _function, "CompositeExplicitAutograd")
+
+
+# What they make, without its numbers.
+@torch.library.register_fake("birdplane::seeded_bernoulli")
+def _(seed, p):
+    return torch.empty_like(p)
+
+
+@torch.library.register_fake("birdplane::seeded_multinomial")
+def _(seed, p, num_samples, replacement):
+    return p.new_empty((*p.shape[:-1], num_samples), dtype=torch.int64)
+
+
+@torch.library.register_fake("birdplane::seeded_rand")
+def _(seed, size, dtype, device):
+    return torch.empty(size, dtype=dtype, device=device)
+
+
+@torch.library.register_fake("birdplane::seeded_normal")
+def _(seed, mean, std, size, dtype, device):
+    return torch.empty(size, dtype=dtype, device=device)
+
+
+@torch.library.register_fake("birdplane::seeded_randint")
+def _(seed, low, high, size, dtype, device):
+    return torch.empty(size, dtype=dtype or torch.int64, device=device)
 
 
 def _rand(seed, size, dtype=None, device=None):

@@ -131,7 +131,13 @@ def constant_value(node: fx.Node, values: dict[fx.Node, torch.Tensor]) -> torch.
     if node.target in _LIKE:
         made = node.meta.get("tensor_meta")
         source = node.args[0].meta.get("tensor_meta") if isinstance(node.args[0], fx.Node) else None
-        if made is None or source is None or node.kwargs.get("device") or source.dtype != made.dtype:
+        if (
+            made is None
+            or source is None
+            or not all(isinstance(size, int) for size in made.shape)
+            or node.kwargs.get("device")
+            or source.dtype != made.dtype
+        ):
             return None
         val = node.meta.get("val")
         device = val.device if isinstance(val, torch.Tensor) else None

@@ -13,6 +13,7 @@ from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.private_keras import values_of
 from birdplane_keras.torch_plugin.reads import Reads
 from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES
+from birdplane_keras.torch_plugin.sizes import Sizes
 from birdplane_keras.torch_plugin.tracing import Trace
 from birdplane_keras.torch_plugin.updates import ChosenUpdate
 
@@ -44,6 +45,8 @@ class StepAccount:
     _guards: Guards
     values: Leaves
     notes: list[str]
+    metrics_refusal: str
+    _sizes: Sizes | None
     can_be_audited = True
 
     @property
@@ -126,6 +129,12 @@ class StepAccount:
         """Tells whether no function of Keras or PyTorch that the step ran was replaced."""
         return self._guards.code.hold()
 
+    def serves(self, leaves: Leaves) -> bool:
+        """Tells whether the traces may serve a batch of other sizes, which is to be proved."""
+        if self._sizes is None or self.metrics_refusal or not self.can_be_audited:
+            return False
+        return self.holds() and self._sizes.fit(leaves)
+
     def guards(self) -> int:
         """Returns how many values are looked at before each step."""
         return self._guards.count()
@@ -140,6 +149,8 @@ class StepAccount:
         if self._update is not None:
             lines.append(f"update: {self._update.words}")
         lines.append(f"guards: {self.guards():,} values of Python's state that the step reads")
+        if self._sizes is not None:
+            lines.append(f"sizes: {self._sizes.words()}")
         return lines + self.notes
 
     def roots(self) -> list[Any]:

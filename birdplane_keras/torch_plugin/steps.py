@@ -4,7 +4,8 @@ A trace is of one batch signature and one state of the model's Python objects; `
 """
 
 import dataclasses
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import torch
 from keras import tree
 
 from birdplane_keras.torch_plugin import cuda
+from birdplane_keras.torch_plugin.batches import rebuild, with_leaves
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import merged
 from birdplane_keras.torch_plugin.private_keras import (
@@ -23,6 +25,7 @@ from birdplane_keras.torch_plugin.private_keras import (
     set_keras_mask,
     unpack_x_y_sample_weight,
 )
+from birdplane_keras.torch_plugin.sizes import Dimension, Sizes, Symbolic
 from birdplane_keras.torch_plugin.step_account import (
     Leaves,
     Settings,
@@ -45,6 +48,7 @@ class Step(StepAccount):
         data: The batch, its leaves tensors.
         leaves: Those tensors.
         most_calls: ATen calls beyond which the step is not traced.
+        free: Sizes of the leaves that may be others in a later batch.
 
     Raises:
         NotTraceableError: No faithful trace can be had. Nothing has been changed then.
@@ -59,6 +63,7 @@ class Step(StepAccount):
         data: Any,
         leaves: Leaves,
         most_calls: float = float("inf"),
+        free: Collection[Dimension] = (),
     ) -> None:
         self._model, self._kind, self._settings = model, kind, settings
         self._structure: Any = None
@@ -78,13 +83,15 @@ class Step(StepAccount):
         # Every weight's gradient may be left as factors; which can be is seen in the graph.
         products = range(1, 1 << 16) if can_fuse else ()
         given = [*containers_in(data), *loss_containers(model)]
+        self._sizes = Sizes(leaves, free) if free else None
         self._forward_trace = trace(
-            lambda *_: self._forward(data),
+            lambda *now: self._forward(with_leaves(data, leaves, now)),
             leaves,
             roots=self.roots(),
             given=given,
             products=products,
             most_calls=most_calls,
+            symbolic=None if self._sizes is None else Symbolic(self._sizes, self._sizes.leaves),
         )
         outputs = self._forward_trace.outputs
         found = [self._forward_trace.guards, guards_of_names(model, self._step_names())]
@@ -98,13 +105,13 @@ class Step(StepAccount):
         self._metrics_trace: Trace | None = None
         self._first: Any = self._first_result(data, leaves, outputs, given)
         self._leave_losses(outputs)
-        self._forward_replay = self._captured(self._forward_trace, leaves)
+        self._forward_replay = self._forward_trace.replay if free else self._captured(self._forward_trace, leaves)
         self._metrics_replay: Callable[..., tuple] | None = None
         if self._metrics_trace is not None:
             self._metrics_replay = self._metrics_trace.replay
             found.append(self._metrics_trace.guards)
-            self._metrics_trace = dataclasses.replace(self._metrics_trace, outputs=())
-        self._forward_trace = dataclasses.replace(self._forward_trace, outputs=())  # they may be large
+            self._metrics_trace = dataclasses.replace(self._metrics_trace, outputs=(), symbolic=[])
+        self._forward_trace = dataclasses.replace(self._forward_trace, outputs=(), symbolic=[])  # they may be large
         self._guards = merged(found)
 
     def _step_names(self) -> list[str]:
@@ -130,7 +137,7 @@ class Step(StepAccount):
                 self._leave_losses(outputs)
             if self._update is not None:
                 self._apply_update(outputs)
-            predictions = outputs[self._first_prediction : self._first_gradient]
+            predictions = outputs[self._predictions]
             if self._kind == "predict":
                 return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
             if self._metrics_trace is None or self._metrics_replay is None:
@@ -147,6 +154,10 @@ class Step(StepAccount):
     @property
     def _first_gradient(self) -> int:
         return self._first_prediction + 2 * self._outputs
+
+    @property
+    def _predictions(self) -> slice:
+        return slice(self._first_prediction, self._first_gradient)
 
     def _forward(self, data: Any) -> list:
         """Keras' own step up to the gradients: [loss], predictions, their masks, gradients."""
@@ -189,15 +200,22 @@ class Step(StepAccount):
             start += count
 
     def _first_result(self, data: Any, leaves: Leaves, outputs: tuple, given: list[Any]) -> Any:
-        predictions = outputs[self._first_prediction : self._first_gradient]
+        predictions = outputs[self._predictions]
         if self._kind == "predict":
             return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self._with_masks(predictions)
+        tensors = [*leaves, *[item for item in predictions if item is not None]]
 
-        def metrics(*_: torch.Tensor) -> list:
+        def metrics(*now: torch.Tensor) -> list:
+            parts = (x, y, y_pred, sample_weight)
+            if any(map(operator.is_not, now, tensors)):
+                rest = iter(now[len(leaves) :])
+                others = tuple([None if item is None else next(rest) for item in predictions])
+                x_now, y_now, weight_now = unpack_x_y_sample_weight(rebuild(data, list(now[: len(leaves)])))
+                parts = (x_now, y_now, self._with_masks(others), weight_now)
             with torch.no_grad():
-                logs = self._model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+                logs = self._model.compute_metrics(*parts[:3], sample_weight=parts[3])
             flat = tree.flatten(logs)
             if not all(isinstance(item, torch.Tensor) for item in flat):
                 raise NotTraceableError("they return something that is not a tensor")
@@ -208,9 +226,10 @@ class Step(StepAccount):
             return [item.detach() for item in flat]
 
         try:
-            tensors = [*leaves, *[item for item in predictions if item is not None]]
             also = [*given, *containers_in((x, y, sample_weight, y_pred))]
-            self._metrics_trace = trace(metrics, tensors, roots=self.roots(), given=also)
+            made = [each for each in self._forward_trace.symbolic[self._predictions] if each is not None]
+            symbolic = None if self._sizes is None else Symbolic(self._sizes, [*self._sizes.leaves, *made])
+            self._metrics_trace = trace(metrics, tensors, roots=self.roots(), given=also, symbolic=symbolic)
         except Exception as reason:  # the weights have been updated: the step must not be made again, by anyone
             self.metrics_refusal = str(reason)
             self.notes.append(f"the metrics run in Python, because of them: {reason}")

@@ -16,6 +16,7 @@ from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.places import Place
 from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES, Rewritten, rewrite
+from birdplane_keras.torch_plugin.sizes import Symbolic
 from birdplane_keras.torch_plugin.trial import Function, Trial
 
 
@@ -36,6 +37,7 @@ class Trace:
         ulp: Relative step between numbers of the coarsest floating-point type in the graph.
         rewrites: Name of a rewrite -> how often it was made.
         source: The text of `replay`.
+        symbolic: The outputs without numbers, where sizes are free; empty elsewhere.
     """
 
     replay: Callable[..., tuple]
@@ -49,6 +51,7 @@ class Trace:
     ulp: float
     rewrites: dict[str, int]
     source: str
+    symbolic: list[torch.Tensor | None] = field(default_factory=list)
 
     def leave(self, outputs: tuple) -> None:
         """Leaves the tensors of a replay where the function leaves its own."""
@@ -64,6 +67,7 @@ def trace(
     given: Sequence[Any] = (),
     products: Container[int] = (),
     most_calls: float = float("inf"),
+    symbolic: Symbolic | None = None,
 ) -> Trace:
     """Traces a function and proves the trace on its inputs.
 
@@ -78,6 +82,7 @@ def trace(
         given: Containers of the inputs, which are others at the next step.
         products: Outputs that may be left as two factors where they are a product of matrices.
         most_calls: ATen calls beyond which the function is not traced.
+        symbolic: The inputs with free sizes, where the trace is to serve other sizes, too.
 
     Raises:
         NotTraceableError: The replay would not be the function. Everything is as it was.
@@ -87,23 +92,26 @@ def trace(
     """
     trial = Trial(function, inputs, roots, given, most_calls)
     try:
-        return _trace(trial, products)
+        return _trace(trial, products, symbolic)
     except BaseException:
         trial.undo()
         raise
 
 
-def _trace(trial: Trial, products: Container[int]) -> Trace:
+def _trace(trial: Trial, products: Container[int], symbolic: Symbolic | None) -> Trace:
     inputs = trial.inputs
     trial.observe()
     first, first_written, seen, state = trial.first, trial.first_written, trial.seen, trial.state
-    graph, constants = make_graph(trial)
+    graph, constants = make_graph(trial, symbolic)
+    shapes = [getattr(node, "meta", {}).get("val") for node in graph.find_nodes(op="output")[0].args[0]]
     # The copy is proved bit for bit; what the rewrites then change is known rewrite by rewrite.
     plain, plain_written, _ = trial.attempt(torch.no_grad()(compile_graph(graph, constants, state)))
     require_same("its replay gives another result", (first, first_written), (plain, plain_written))
 
     rewritten: Rewritten = rewrite(graph, constants, state, products)
     require_fixed_shapes(rewritten.graph)
+    if symbolic is not None:
+        symbolic.sizes.require_free(rewritten.graph)
     replay = compile_graph(rewritten.graph, rewritten.constants, state)
     tried, _, tried_journal = trial.attempt(with_products(replay, rewritten.factors, len(first)))
     if [*map(id, tried_journal.written())] != [*map(id, seen.written())]:
@@ -124,27 +132,42 @@ def _trace(trial: Trial, products: Container[int]) -> Trace:
         ulp=coarsest_step(graph),
         rewrites=rewritten.counts,
         source=replay.source,
+        symbolic=shapes if symbolic is not None else [],
     )
     made.leave(outputs)
     return made
 
 
-def make_graph(trial: Trial):
+def make_graph(trial: Trial, symbolic: Symbolic | None = None):
     """Returns the graph of a function over (inputs, state), and its constants by name."""
     made: list[fx.GraphModule] = []
 
-    def traced(*arguments: torch.Tensor) -> list:
-        with Departures(traced=True) as departures:
-            function = trial.whole
-            made.append(make_fx(lambda *_: function(*trial.inputs), tracing_mode="real")(*arguments, *trial.state))
+    departures = Departures(traced=True)
+
+    def watched(*arguments: torch.Tensor) -> list:
+        with departures:
+            return trial.whole(*arguments)
+
+    def traced(*_: torch.Tensor) -> list:
+        if symbolic is None:
+            run = make_fx(lambda *_: watched(*trial.inputs), tracing_mode="real")
+            made.append(run(*trial.inputs, *trial.state))
+        else:
+            made.append(symbolic.sizes.graph_of(watched, symbolic.inputs, trial.state))
         departures.check()
         return []
 
     try:
-        trial.attempt(traced)
-    except NotTraceableError:
-        raise
+        if symbolic is None:
+            trial.attempt(traced)
+        else:
+            trial.run_without_numbers(traced)
     except Exception as error:
+        departures.check()  # Keras puts what is raised in other words
+        if symbolic is not None:
+            symbolic.sizes.check()
+        if isinstance(error, NotTraceableError):
+            raise
         raise NotTraceableError(explain_failure(error)) from error
     module = made[0]
     constants = {

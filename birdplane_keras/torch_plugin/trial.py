@@ -71,6 +71,14 @@ class Trial:
             if self._reads:
                 put_back(self._reads[-1].to_put_back())
 
+    def run_without_numbers(self, function: Callable) -> None:
+        """Runs a function that writes no tensor that has numbers; takes back what it changes in known places."""
+        try:
+            function()
+        finally:
+            if self._reads:
+                put_back(self._reads[-1].to_put_back())
+
     def _attempt(self, function: Callable, reads: Reads | None = None) -> tuple[list, list, Journal]:
         journal = Journal()
         try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from birdplane_keras import torch_plugin
-from birdplane_keras.torch_plugin import TorchPluginWarning
+from birdplane_keras.torch_plugin import TorchPluginWarning, audits
 from birdplane_keras.torch_plugin.guards import Guards
 from plugin.networks import CLASSES, COLUMNS, draw, network
 
@@ -107,3 +107,13 @@ def test_a_metric_that_reads_what_cannot_be_put_back_is_not_audited():
         left.append((next(numbers), "no audits" in torch_plugin.explain(model)))
     assert [each[1] for each in left] == [True, False]
     assert left[0][0] == left[1][0]
+
+
+def test_batches_trained_one_by_one_are_audited_now_and_then():
+    """Keras resets the metrics at each `train_on_batch`, as it does where an epoch begins."""
+    model = network()
+    model.compile(optimizer="sgd", loss="mse")
+    torch_plugin.attach(model)
+    for _ in range(audits.BATCHES_PER_AUDIT + 1):
+        model.train_on_batch(draw(8, COLUMNS), draw(8, 3))
+    assert [entry.audits for entry in torch_plugin.traces(model)] == [1]

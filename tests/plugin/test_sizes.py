@@ -1,0 +1,204 @@
+"""One trace serves all sizes of a batch where the step's code allows it, and is proved on each of them."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+
+from birdplane_keras import torch_plugin
+from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.families import Families
+from birdplane_keras.torch_plugin.sizes import Sizes
+from plugin.networks import COLUMNS, draw, labels, network
+
+Batches = list[tuple[np.ndarray, np.ndarray]]
+LENGTHS = (5, 7, 4, 12, 3, 20)
+
+
+def sequences(lengths=LENGTHS, rows: int = 8) -> Batches:
+    return [(labels(30, rows * length).reshape(rows, length), labels(2, rows)) for length in lengths]
+
+
+def rows(counts=(8, 6, 9, 5, 12)) -> Batches:
+    return [(draw(count, COLUMNS, seed=count), labels(3, count)) for count in counts]
+
+
+def images() -> Batches:
+    return [(draw(4, height, width, 3), labels(2, 4)) for height, width in ((16, 16), (17, 20), (24, 18), (30, 31))]
+
+
+def convolution(*more: layers.Layer) -> list[layers.Layer]:
+    same = layers.Conv1D(8, 3, padding="same", activation="relu")
+    return [
+        keras.Input((None,)),
+        layers.Embedding(30, 8),
+        same,
+        *more,
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(2),
+    ]
+
+
+def attention() -> keras.Model:
+    tokens = keras.Input((None,), dtype="int32")
+    each = layers.Embedding(30, 8, mask_zero=True)(tokens)
+    each = layers.MultiHeadAttention(2, 4, dropout=0.1)(each, each, use_causal_mask=True)
+    return keras.Model(tokens, layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.LayerNormalization()(each))))
+
+
+def pictures() -> keras.Model:
+    shrink = layers.Conv2D(8, 3, padding="same", strides=2)
+    through = [layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), shrink, layers.BatchNormalization()]
+    return keras.Sequential([keras.Input((None, None, 3)), *through, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+
+
+def dense() -> keras.Model:
+    hidden = [layers.Dense(16, activation="tanh"), layers.Dropout(0.2), layers.BatchNormalization()]
+    return keras.Sequential([keras.Input((COLUMNS,)), *hidden, layers.GaussianNoise(0.1), layers.Dense(3)])
+
+
+def trained(make: Callable[[], keras.Model], batches: Batches, **attached) -> tuple[list, keras.Model]:
+    """Returns what is left of three rounds over the batches, and the model; attached where an engine is given."""
+    keras.utils.set_random_seed(3)
+    model = make()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9), loss=loss, metrics=["accuracy"])
+    if attached:
+        torch_plugin.attach(model, **attached)
+    keras.utils.set_random_seed(4)
+    left = [model.train_on_batch(*batch) for _ in range(3) for batch in batches]
+    left += [model.test_on_batch(*batch) for batch in batches]
+    left += [model.predict_on_batch(batch[0]) for batch in batches]
+    return [*left, *model.get_weights()], model
+
+
+def assert_equals_stock(make: Callable[[], keras.Model], batches: Batches, engine: str = "exact") -> list:
+    """Trains stock and attached; returns the entries of the training steps."""
+    expected, _ = trained(make, batches)
+    found, model = trained(make, batches, engine=engine)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    return [entry for entry in torch_plugin.traces(model) if entry.kind == "train"]
+
+
+def count(entries: list) -> int:
+    return len({id(entry.step) for entry in entries if entry.step is not None})
+
+
+@pytest.mark.parametrize("engine", ["exact", pytest.param("fused", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("make", "batches", "traces"),
+    [
+        (lambda: keras.Sequential(convolution()), sequences(), 2),
+        pytest.param(attention, sequences(), 2, marks=pytest.mark.slow),
+        (dense, rows(), 3),
+        pytest.param(pictures, images(), 4, marks=pytest.mark.slow),
+    ],
+    ids=["convolution", "attention", "rows", "images"],
+)
+def test_sizes_share_a_trace_and_equal_stock(make, batches, traces, engine):
+    entries = assert_equals_stock(make, batches, engine)
+    assert len(entries) == len(batches)
+    assert count(entries) <= traces
+
+
+def test_an_epochs_last_batch_has_a_trace_of_its_own():
+    entries = assert_equals_stock(dense, rows((8, 8, 3)))
+    assert [bool(entry.free) for entry in entries] == [False, False]
+
+
+def test_explain_tells_which_sizes_are_free_and_how_many_were_served():
+    _, model = trained(lambda: keras.Sequential(convolution()), sequences(), engine="exact")
+    explained = torch_plugin.explain(model)
+    assert "train, (8, 7) int64, (8,) int64 and 4 other sizes: exact, 15 steps, 4 of them audited" in explained
+    assert "sizes: one trace serves any size of axis 1 of tensor 0" in explained
+
+
+class Branch(layers.Layer):
+    """Scales long sequences by a number of its own."""
+
+    scale = 1.0
+
+    def call(self, x):
+        return x * self.scale if x.shape[1] > 6 else x
+
+
+def test_a_condition_on_a_size_parts_the_traces():
+    """A state that is read only beyond the condition is guarded there."""
+
+    def change_on_the_way(make_step) -> list:
+        keras.utils.set_random_seed(3)
+        branch = Branch()
+        model = keras.Sequential(convolution(branch))
+        model.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        make_step(model)
+        left = []
+        for scale in (1.0, 3.0):
+            branch.scale = scale
+            left += [model.train_on_batch(*batch) for batch in sequences((4, 3, 5, 6, 7, 9, 12))]
+        return left
+
+    found = change_on_the_way(lambda model: torch_plugin.attach(model, audit="never"))
+    assert found == pytest.approx(change_on_the_way(lambda model: None), rel=1e-5)
+
+
+class Table(layers.Layer):
+    """Takes a number from a list by what is left of the length."""
+
+    def call(self, x):
+        return x * [1.0, 2.0, 3.0][x.shape[1] % 3]
+
+
+def test_an_index_is_a_condition():
+    entries = assert_equals_stock(lambda: keras.Sequential(convolution(Table())), sequences((5, 7, 4, 8, 10)))
+    _, of_7, of_4, of_8, of_10 = [entry.step for entry in entries]
+    assert of_7 is of_4 is of_10
+    assert of_8 is not of_7
+
+
+def test_a_trace_that_is_wrong_for_a_size_is_not_used_for_it(monkeypatch):
+    """Negative control: without the conditions, the proof on each size finds what they are for."""
+    monkeypatch.setattr(Sizes, "fit", lambda self, leaves: True)
+    monkeypatch.setattr(Branch, "scale", 2.0)
+    apart = []
+    set_apart = Families.set_apart
+    monkeypatch.setattr(Families, "set_apart", lambda self, key: apart.append(key) or set_apart(self, key))
+    assert_equals_stock(lambda: keras.Sequential(convolution(Branch())), sequences((4, 3, 5, 9, 12)))
+    assert len(apart) >= 2
+
+
+def test_without_its_proof_a_wrong_trace_is_seen(monkeypatch):
+    """The test above can fail."""
+    monkeypatch.setattr(Sizes, "fit", lambda self, leaves: True)
+    monkeypatch.setattr(Branch, "scale", 2.0)
+    run_only = "birdplane_keras.torch_plugin.attachment.compared"
+    monkeypatch.setattr(run_only, lambda step, entry, stock, data, leaves: step.run(data, leaves))
+    with pytest.raises(AssertionError):
+        assert_equals_stock(lambda: keras.Sequential(convolution(Branch())), sequences((4, 3, 5, 9, 12)))
+
+
+def test_one_row_is_no_size_like_others():
+    entries = assert_equals_stock(dense, rows((8, 1, 6, 5, 9)))
+    assert all(not entry.free for entry in entries if entry.sizes[0][0] == 1)
+    assert count(entries) <= 4
+
+
+def test_a_batch_of_one_row_cannot_be_free():
+    with pytest.raises(NotTraceableError, match="a size that varies is smaller than 2"):
+        Sizes([torch.zeros(1, 3)], {(0, 0)})
+
+
+def test_predictions_of_many_sizes_share_a_trace():
+    model = torch_plugin.attach(network())
+    stock = keras.models.clone_model(model)
+    stock.set_weights(model.get_weights())
+    for size in range(2, 40):
+        np.testing.assert_allclose(
+            model.predict_on_batch(draw(size, COLUMNS)), stock.predict_on_batch(draw(size, COLUMNS)), atol=1e-6
+        )
+    entries = list(torch_plugin.traces(model))
+    assert len(entries) == 38
+    assert count(entries) <= 4
