@@ -10,7 +10,8 @@ import keras
 import torch
 from keras import tree
 
-from birdplane_keras.torch_plugin.audits import AuditFailedError, AuditRefusedError, AuditSchedule, audited, compared
+from birdplane_keras.torch_plugin.audit_schedule import AuditSchedule
+from birdplane_keras.torch_plugin.audits import AuditFailedError, AuditRefusedError, audited, proved
 from birdplane_keras.torch_plugin.batches import (
     describe,
     family_of,
@@ -206,9 +207,7 @@ class Attachment:
         """Makes the first step of a batch from the trace of another size, and stock, too."""
         assert entry.step is not None
         try:
-            return compared(
-                entry.step, entry, lambda: self._stock[entry.kind](rebuild(data, list(leaves))), data, leaves
-            )
+            return proved(entry.step, entry, lambda: self._stock[entry.kind](rebuild(data, list(leaves))), data, leaves)
         except AuditFailedError as failed:
             result = failed.stock_result
         except AuditRefusedError:

@@ -25,7 +25,6 @@ from birdplane_keras.torch_plugin.places import put_back
 from birdplane_keras.torch_plugin.reads import Reads
 from birdplane_keras.torch_plugin.steps import Leaves, Step
 
-BATCHES_PER_AUDIT = 100  # of `train_on_batch` and its like, where nothing says what an epoch is
 HALF_PRECISION = 5e-4  # the relative step between numbers of it is larger
 Values = dict[int, torch.Tensor]  # id of a tensor -> a copy of what it held
 
@@ -47,44 +46,6 @@ class AuditFailedError(Exception):
         self.stock_result = stock_result
 
 
-class AuditSchedule:
-    """Which steps are audited.
-
-    Args:
-        wanted: `epoch`, `step` or `never`.
-    """
-
-    def __init__(self, wanted: str) -> None:
-        self.wanted = wanted
-        self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
-        self._single_batches = 0
-
-    def begin(self, *kinds: str) -> None:
-        """Notes that an epoch of steps of these kinds begins."""
-        self._due.update(kinds)
-
-    def begin_single_batch(self) -> bool:
-        """Notes that a batch is trained or tested by itself; tells whether that counts as the begin of an epoch."""
-        self._single_batches += 1
-        begins = self._single_batches % BATCHES_PER_AUDIT == 0
-        if begins:
-            self.begin("train", "test")
-        return begins
-
-    def passes(self, kind: str) -> None:
-        """Notes that a step was compared otherwise."""
-        self._due.discard(kind)
-
-    def asks_for(self, kind: str) -> bool:
-        """Tells whether the next step is to be audited; it then counts as that."""
-        if self.wanted == "step":
-            return True
-        if not self._due or kind not in self._due:
-            return False
-        self._due.discard(kind)
-        return self.wanted != "never"
-
-
 def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leaves: Leaves) -> Any:
     """Makes a step stock and from the trace, and compares, where that can be had; elsewhere from the trace only.
 
@@ -99,7 +60,17 @@ def audited(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leave
     return step.run(data, leaves)
 
 
-def compared(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leaves: Leaves) -> Any:
+def proved(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leaves: Leaves) -> Any:
+    """Makes a step as `compared` does; before that, its trace without rewrites must end in stock Keras' bits.
+
+    Arguments, result and errors are those of `compared`; `step` is a trace of free sizes.
+    """
+    return compared(step, entry, stock, data, leaves, closely=True)
+
+
+def compared(
+    step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leaves: Leaves, *, closely: bool = False
+) -> Any:
     """Makes a step stock, takes it back, makes it from the trace, and compares.
 
     Args:
@@ -108,6 +79,7 @@ def compared(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leav
         stock: Makes Keras' own step on the batch.
         data: The batch.
         leaves: Its tensors.
+        closely: Make it from the trace without rewrites, too, which must not differ in any bit.
 
     Returns:
         What the traced step returned.
@@ -126,25 +98,34 @@ def compared(step: Step, entry: Entry, stock: Callable[[], Any], data: Any, leav
     entry.audits += 1
     entry.stock_seconds = time.perf_counter() - started
     their_gradients, their_values = _compared(step, step.gradients()), audit.values()
+    rows = len(leaves[0]) if leaves and leaves[0].ndim else 1
     unexpected = audit.written_besides()
     audit.take_back()
+    if closely and unexpected is None:
+        plain = _outcome(audit, stock, lambda: step.run_plain(data, leaves))
+        unexpected = _difference(step, (plain, [], audit.now()), (theirs, [], their_values), rows, bits=True)
+        audit.take_back()
     with step.gradients_left():
         started = time.perf_counter()
-        try:
-            ours = audit.result_of(lambda: step.run(data, leaves), refuses=False)
-        except Exception as error:
-            audit.take_back()
-            raise AuditFailedError(f"it raises {type(error).__name__}", stock()) from error
+        ours = _outcome(audit, stock, lambda: step.run(data, leaves))
         entry.traced_seconds = time.perf_counter() - started
         our_gradients = step.gradients()
     left = (ours, _compared(step, our_gradients), audit.now())
-    rows = len(leaves[0]) if leaves and leaves[0].ndim else 1
     what = unexpected or _difference(step, left, (theirs, their_gradients, their_values), rows)
     if what is None:
         step.leave_gradients(our_gradients)
         return ours
     audit.take_back()
     raise AuditFailedError(what, stock())
+
+
+def _outcome(audit: "_Audit", stock: Callable[[], Any], run: Callable[[], Any]) -> Any:
+    """Returns what a traced step returns; what it raises is a difference from stock Keras, which did not."""
+    try:
+        return audit.result_of(run, refuses=False)
+    except Exception as error:
+        audit.take_back()
+        raise AuditFailedError(f"it raises {type(error).__name__}", stock()) from error
 
 
 class _Audit:
@@ -206,7 +187,7 @@ class _Audit:
             put_back(self._python.to_put_back())
 
 
-def _difference(step: Step, ours: tuple, theirs: tuple, rows: int) -> str | None:
+def _difference(step: Step, ours: tuple, theirs: tuple, rows: int, *, bits: bool = False) -> str | None:
     """Returns what differs by more than rounding, in words; `None` where nothing does.
 
     Args:
@@ -214,6 +195,7 @@ def _difference(step: Step, ours: tuple, theirs: tuple, rows: int) -> str | None
         ours: What it returned, its gradients, what it wrote.
         theirs: The same of the stock step.
         rows: Of the batch.
+        bits: Whether a difference in any bit counts.
     """
     returned, expected = tree.flatten(ours[0]), tree.flatten(theirs[0])
     if len(returned) != len(expected):
@@ -225,12 +207,12 @@ def _difference(step: Step, ours: tuple, theirs: tuple, rows: int) -> str | None
         ("what it returns", list(zip(returned, expected, strict=True)), REWRITTEN_ULPS, False),
         ("another tensor that it writes", others, REWRITTEN_ULPS, False),
     ]
-    if _compares_weights(step):
+    if bits or _compares_weights(step):
         compared.append(("a weight", trained, NOISE_ULPS, True))
     else:
         compared.append(("a gradient", list(zip(ours[1], theirs[1], strict=True)), REWRITTEN_ULPS, True))
     for what, pairs, units, alike in compared:
-        found = _apart(pairs, units, step, alike, rows)
+        found = _apart(pairs, 0 if bits else units, step, alike, rows)
         if found is not None:
             return f"{what} is {found} what stock Keras makes"
     return None
@@ -255,13 +237,14 @@ def _apart(pairs: list[tuple], units: int, step: Step, alike: bool, rows: int) -
 
     Args:
         pairs: Tensors, numbers or `None`.
-        units: In the last place of the coarsest type of the step, relative to the largest value of a tensor.
+        units: In the last place of the coarsest type of the step, relative to the largest value of a tensor; with 0, a
+            difference in any bit counts.
         step: The traced step.
         alike: Whether they are of one kind. What is zero but for rounding, as a bias's gradient before a normalisation
             is, is then held against the largest of all; elsewhere against one, and a row may be counted otherwise.
         rows: Of the batch.
     """
-    ulp = step.ulp if step.rounds else 0.0
+    ulp = step.ulp if step.rounds and units else 0.0
     noise = ulp * (max((largest_of(one) for one, _ in pairs if is_number(one)), default=0.0) if alike else 1.0)
     for one, other in pairs:
         if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):

@@ -87,6 +87,8 @@ class Journal(TorchDispatchMode):
         references = [weakref.ref(tensor) for tensor in self._made.values()]
         self._made.clear()
         self._survivors = [tensor for reference in references if (tensor := reference()) is not None]
+        for tensor in self._survivors:
+            tensor._fix_weakref()  # type: ignore[attr-defined]  # PyTorch 2.6 loses a tensor that a weak reference brought back
 
 
 def unchanged(tensor: torch.Tensor, before: torch.Tensor) -> bool:

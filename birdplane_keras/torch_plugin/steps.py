@@ -126,23 +126,40 @@ class Step(StepAccount):
 
     def run(self, data: Any, leaves: Leaves) -> Any:
         """Makes a step; returns the logs, or the predictions."""
+        metrics = None if self._metrics_trace is None else self._metrics_replay
+        return self._run(data, leaves, self._forward_replay, metrics, self._apply_update)
+
+    def run_plain(self, data: Any, leaves: Leaves) -> Any:
+        """Makes a step, of free sizes, without any rewrite and with Keras' own update; returns the same."""
+        forward, metrics = self._forward_trace.plain, self._metrics_trace
+        assert forward is not None
+        return self._run(data, leaves, forward, metrics.plain if metrics else None, self._apply_stock_update)
+
+    def _run(
+        self,
+        data: Any,
+        leaves: Leaves,
+        forward: Callable[..., tuple],
+        measure: Callable[..., tuple] | None,
+        update: Callable[[tuple], None],
+    ) -> Any:
         if self._settings.keep_gradients:
             for value in self.values:
                 value.grad = None  # the memory is used again at once
         with torch.no_grad():
-            outputs = self._forward_replay(*leaves)
+            outputs = forward(*leaves)
             if self._forward_trace.kept:
                 self._forward_trace.leave(outputs)
             if self._losses:
                 self._leave_losses(outputs)
             if self._update is not None:
-                self._apply_update(outputs)
+                update(outputs)
             predictions = outputs[self._predictions]
             if self._kind == "predict":
                 return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
-            if self._metrics_trace is None or self._metrics_replay is None:
+            if self._metrics_trace is None or measure is None:
                 return self._metrics_in_python(data, predictions)
-            metrics = self._metrics_replay(*leaves, *[item for item in predictions if item is not None])
+            metrics = measure(*leaves, *[item for item in predictions if item is not None])
             if self._metrics_trace.kept:
                 self._metrics_trace.leave(metrics)
         return {name: metrics[number] for name, number in self._log_places}
@@ -256,6 +273,13 @@ class Step(StepAccount):
                 pair = factors.get(number) if factors else None
                 value.grad = outputs[pair[0]] @ outputs[pair[1]] if pair else outputs[number]
         self._update.apply(outputs)
+
+    def _apply_stock_update(self, outputs: tuple) -> None:
+        gradients = [*outputs[self._first_gradient : self._first_gradient + len(self.values)]]
+        if self._settings.keep_gradients:
+            for value, gradient in zip(self.values, gradients, strict=True):
+                value.grad = gradient
+        self._model.optimizer.apply(gradients, self._weights)
 
     def _captured(self, part: Trace, leaves: Leaves) -> Callable[..., tuple]:
         if not leaves or not leaves[0].is_cuda:

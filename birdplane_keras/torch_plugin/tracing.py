@@ -38,6 +38,7 @@ class Trace:
         rewrites: Name of a rewrite -> how often it was made.
         source: The text of `replay`.
         symbolic: The outputs without numbers, where sizes are free; empty elsewhere.
+        plain: The replay before the rewrites, where sizes are free: each size is proved by it, to the last bit.
     """
 
     replay: Callable[..., tuple]
@@ -52,6 +53,7 @@ class Trace:
     rewrites: dict[str, int]
     source: str
     symbolic: list[torch.Tensor | None] = field(default_factory=list)
+    plain: Callable[..., tuple] | None = None
 
     def leave(self, outputs: tuple) -> None:
         """Leaves the tensors of a replay where the function leaves its own."""
@@ -105,8 +107,9 @@ def _trace(trial: Trial, products: Container[int], symbolic: Symbolic | None) ->
     graph, constants = make_graph(trial, symbolic)
     shapes = [getattr(node, "meta", {}).get("val") for node in graph.find_nodes(op="output")[0].args[0]]
     # The copy is proved bit for bit; what the rewrites then change is known rewrite by rewrite.
-    plain, plain_written, _ = trial.attempt(torch.no_grad()(compile_graph(graph, constants, state)))
-    require_same("its replay gives another result", (first, first_written), (plain, plain_written))
+    plain = torch.no_grad()(compile_graph(graph, constants, state))
+    copied, copied_written, _ = trial.attempt(plain)
+    require_same("its replay gives another result", (first, first_written), (copied, copied_written))
 
     rewritten: Rewritten = rewrite(graph, constants, state, products)
     require_fixed_shapes(rewritten.graph)
@@ -133,6 +136,7 @@ def _trace(trial: Trial, products: Container[int], symbolic: Symbolic | None) ->
         rewrites=rewritten.counts,
         source=replay.source,
         symbolic=shapes if symbolic is not None else [],
+        plain=plain if symbolic is not None else None,
     )
     made.leave(outputs)
     return made

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from birdplane_keras import torch_plugin
-from birdplane_keras.torch_plugin import TorchPluginWarning, audits
+from birdplane_keras.torch_plugin import TorchPluginWarning, audit_schedule
 from birdplane_keras.torch_plugin.guards import Guards
 from plugin.networks import CLASSES, COLUMNS, draw, network
 
@@ -114,6 +114,6 @@ def test_batches_trained_one_by_one_are_audited_now_and_then():
     model = network()
     model.compile(optimizer="sgd", loss="mse")
     torch_plugin.attach(model)
-    for _ in range(audits.BATCHES_PER_AUDIT + 1):
+    for _ in range(audit_schedule.BATCHES_PER_AUDIT + 1):
         model.train_on_batch(draw(8, COLUMNS), draw(8, 3))
     assert [entry.audits for entry in torch_plugin.traces(model)] == [1]
