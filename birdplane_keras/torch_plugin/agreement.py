@@ -95,10 +95,13 @@ def further_apart(one: torch.Tensor, other: torch.Tensor, allowed: float, noise:
         allowed: Distance relative to the largest value; 0 asks for equal bits.
         noise: Difference that counts as none.
     """
-    alike = (one.dtype, one.shape) == (other.dtype, other.shape) and is_float(one)
-    # False with what is no number.
-    if allowed and alike and largest_of(one, other) <= max(noise, allowed * largest_of(one)):
+    if (one.numel() <= PIECE or not allowed) and same_bits(one, other):
         return 0.0
+    if allowed and (one.dtype, one.shape) == (other.dtype, other.shape) and is_float(one):
+        difference = largest_of(one, other)  # nothing is true of what is no number
+        some = as_it_lies(one)[:PIECE]  # as a rule, the largest of them is about that of all
+        if difference <= max(noise, allowed * largest_of(some)) or difference <= allowed * largest_of(one):
+            return 0.0
     if same_bits(one, other):
         return 0.0
     found = distance(one, other, noise)
@@ -107,12 +110,17 @@ def further_apart(one: torch.Tensor, other: torch.Tensor, allowed: float, noise:
 
 def largest_of(one: torch.Tensor, other: torch.Tensor | None = None) -> float:
     """Returns the largest absolute value in a tensor, or in its difference from another; NaN where there is one."""
-    order = sorted(range(one.ndim), key=one.stride, reverse=True)  # as it lies in memory
-    pieces = one.permute(order).reshape(-1).split(PIECE)
+    pieces = as_it_lies(one).split(PIECE)
     if other is not None:
-        pieces = map(torch.sub, pieces, other.permute(order).reshape(-1).split(PIECE))
+        pieces = map(torch.sub, pieces, as_it_lies(other, one).split(PIECE))
     bounds = [(-float(low), float(high)) for low, high in map(torch.aminmax, pieces)]
     return float(np.max(bounds))
+
+
+def as_it_lies(one: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
+    """Returns the numbers of a tensor in the order in which they lie in memory, or in which another's do."""
+    order = sorted(range(one.ndim), key=(one if like is None else like).stride, reverse=True)
+    return one.permute(order).reshape(-1)
 
 
 def ulp_of(tensor: torch.Tensor) -> float:

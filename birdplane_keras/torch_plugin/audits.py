@@ -245,7 +245,7 @@ def _apart(pairs: list[tuple], units: int, step: Step, alike: bool, rows: int) -
         rows: Of the batch.
     """
     ulp = step.ulp if step.rounds and units else 0.0
-    noise = ulp * (max((largest_of(one) for one, _ in pairs if is_number(one)), default=0.0) if alike else 1.0)
+    noise = 0.0 if alike else ulp
     for one, other in pairs:
         if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
             both_nan = one != one and other != other
@@ -255,6 +255,9 @@ def _apart(pairs: list[tuple], units: int, step: Step, alike: bool, rows: int) -
         allowed = max(min(units * ulp, 0.1), UNORDERED_TOLERANCE if one.is_cuda else 0.0)
         row = 0.0 if alike or ulp < HALF_PRECISION or one.numel() > 1 else _share_of_a_row(one, other, rows)
         found = further_apart(one, other, allowed, max(NOISE_ULPS * noise, row))
+        if found and alike and not noise:  # which takes a look at all of them
+            noise = ulp * max((largest_of(each) for each, _ in pairs if is_number(each)), default=0.0)
+            found = further_apart(one, other, allowed, NOISE_ULPS * noise)
         if found:
             return f"{found:.1e} away from"
     return None

@@ -31,7 +31,7 @@ class Families:
     def free_sizes(self, family: tuple | None, key: Hashable, leaves: list[torch.Tensor]) -> set[Dimension]:
         """Returns the sizes that a new trace is to leave free; none where it is to serve this batch only.
 
-        Two sizes that differ in their rows only are an epoch's batches and its last one: each has its own trace.
+        Where fewer rows follow on one size, they are an epoch's last batch, which has a trace of its own.
         """
         if family is None or family in self._refusals or key in self._apart:
             return set()
@@ -45,7 +45,10 @@ class Families:
             if size != ours[number][axis]
         }
         if len(others) == 1 and all(axis == 0 for _, axis in free):
-            return set()
+            (other,) = others
+            seen_before = self._entries.last_of(key) is not None
+            if seen_before or all(one[0] <= whole[0] for one, whole in zip(ours, other, strict=True)):
+                return set()
         return free if all(ours[number][axis] >= SMALLEST for number, axis in free) else set()
 
     def refusals_of(self, kind: str) -> list[str]:
