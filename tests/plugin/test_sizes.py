@@ -154,6 +154,7 @@ class Table(layers.Layer):
         return x * [1.0, 2.0, 3.0][x.shape[1] % 3]
 
 
+@pytest.mark.slow
 def test_an_index_is_a_condition():
     entries = assert_equals_stock(lambda: keras.Sequential(convolution(Table())), sequences((5, 7, 4, 8, 10)))
     _, of_7, of_4, of_8, of_10 = [entry.step for entry in entries]
@@ -172,6 +173,7 @@ def test_a_trace_that_is_wrong_for_a_size_is_not_used_for_it(monkeypatch):
     assert apart
 
 
+@pytest.mark.slow
 def test_without_its_proof_a_wrong_trace_is_seen(monkeypatch):
     """The test above can fail."""
     monkeypatch.setattr(Sizes, "fit", lambda self, leaves: True)
@@ -182,6 +184,7 @@ def test_without_its_proof_a_wrong_trace_is_seen(monkeypatch):
         assert_equals_stock(lambda: keras.Sequential(convolution(Branch())), sequences((4, 3, 5, 9, 12)))
 
 
+@pytest.mark.slow
 @needs_free_rows
 def test_one_row_is_no_size_like_others():
     entries = assert_equals_stock(dense, rows((8, 1, 6, 5, 9)))
