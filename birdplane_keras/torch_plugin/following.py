@@ -32,6 +32,7 @@ from birdplane_keras.torch_plugin.places import (
     Items,
     contents,
     members,
+    names_of_scope,
     of_bytes,
     sequence,
     view,
@@ -211,11 +212,24 @@ class Following(Noted):
             if own is not None and may_be_patched and name not in own and not hasattr(type(member), "__set__"):
                 self.note(own, words_of(value), name, ABSENT, owner=id(value))
             found += self._class_attribute(kind, name, code)
+        if own is not None and code.looks_up and not code.trusted:
+            self._note_names(value, own)
         if own is not None and code.looks_up:
             for name in code.strings & code.names:
                 if name not in own and name.isidentifier() and member_of(kind, name) is None:
                     self.note(own, words_of(value), name, ABSENT, owner=id(value))
         return found
+
+    def _note_names(self, value: Any, own: dict) -> None:
+        """Notes which names an object and the user's classes of it have: one that is made up may be another, later."""
+        owners = [each for each in type(value).__mro__ if is_users(each.__module__)]
+        for owner in owners:
+            for name in [*vars(owner)]:
+                self.note_class(type(value), owner, name)
+        scopes = [(value, words_of(value), own), *[(each, f"the class {each.__name__}", vars(each)) for each in owners]]
+        for owner, words, scope in scopes:
+            place = names_of_scope(scope, f"the names of {words}", bookkeeping(value))
+            self.note_place(("named", id(owner)), place, owner)
 
     def _local(self, value: Any, code: CodeNames) -> Iterable[Any]:
         """What a thread keeps for itself: looked at in whatever thread a step runs."""

@@ -3,7 +3,7 @@
 import types
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -147,6 +147,20 @@ class Whole(Place):
 
     def name(self, key):
         return f"the contents of {self.words}"
+
+
+def names_of_scope(scope: Any, words: str, skipped: Container[str]) -> Callable[[], Whole]:
+    """Returns what makes a place of the names, but for some, that an object's or a class's attributes have."""
+
+    def names(held: Any) -> frozenset:
+        return frozenset(name for name in held if name not in skipped)
+
+    def keep(held: Any, wanted: frozenset) -> None:
+        for name in names(held) - wanted:
+            if isinstance(held, dict):  # a class's is a view; what a step sets there is put back name by name
+                del held[name]
+
+    return lambda: Whole(scope, words, names, keep, frozenset.__eq__)
 
 
 class Attribute(Place):

@@ -1,8 +1,9 @@
 """Sizes of a batch that stand for any number in a trace, such as its length; what holds of them is noted.
 
 The step runs on tensors without numbers, whose free sizes are symbols. Where its Python code asks whether one size is
-smaller than another, say, the answer is that of the batch at hand, and a condition of the trace. Code that needs a size
-as a number, in a loop or an index, ties it to that number.
+smaller than another, say, the answer is that of the batch at hand, and a condition of the trace. Code that needs a
+size as a number, in a loop or an index, ties it to that number; `ways` sees what is asked of a symbol that no
+condition notes.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -54,6 +55,12 @@ class Sizes:
             if not isinstance(size, torch.SymInt):
                 raise NotTraceableError(f"a size that varies is smaller than {SMALLEST}")
             self._symbols[number, axis] = size.node.expr
+        self._fixed = {
+            (number, axis): size
+            for number, leaf in enumerate(leaves)
+            for axis, size in enumerate(leaf.shape)
+            if (number, axis) not in self._symbols
+        }
         self._looked_at = 0  # conditions, by `check`
         self._refusal = ""
 
@@ -107,7 +114,9 @@ class Sizes:
         return f"one trace serves any size of {free}, under {len(self._environment.guards)} conditions"
 
     def fit(self, leaves: Sequence[torch.Tensor]) -> bool:
-        """Tells whether the conditions hold of another batch."""
+        """Tells whether another batch has the fixed sizes of this one, and the conditions hold of the others."""
+        if any(leaves[number].shape[axis] != size for (number, axis), size in self._fixed.items()):
+            return False
         sizes = {symbol: leaves[number].shape[axis] for (number, axis), symbol in self._symbols.items()}
         if min(sizes.values()) < SMALLEST:
             return False

@@ -18,6 +18,7 @@ from birdplane_keras.torch_plugin.places import Place
 from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES, Rewritten, rewrite
 from birdplane_keras.torch_plugin.sizes import Symbolic
 from birdplane_keras.torch_plugin.trial import Function, Trial
+from birdplane_keras.torch_plugin.ways import Way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +146,8 @@ def _trace(trial: Trial, products: Container[int], symbolic: Symbolic | None) ->
 def make_graph(trial: Trial, symbolic: Symbolic | None = None):
     """Returns the graph of a function over (inputs, state), and its constants by name."""
     made: list[fx.GraphModule] = []
-
     departures = Departures(traced=True)
+    numbers = Way()
 
     def watched(*arguments: torch.Tensor) -> list:
         with departures:
@@ -157,7 +158,10 @@ def make_graph(trial: Trial, symbolic: Symbolic | None = None):
             run = make_fx(lambda *_: watched(*trial.inputs), tracing_mode="real")
             made.append(run(*trial.inputs, *trial.state))
         else:
-            made.append(symbolic.sizes.graph_of(watched, symbolic.inputs, trial.state))
+            symbols = Way(like=numbers)
+            with symbols:
+                made.append(symbolic.sizes.graph_of(watched, symbolic.inputs, trial.state))
+            symbols.require_same(numbers)
         departures.check()
         return []
 
@@ -165,11 +169,14 @@ def make_graph(trial: Trial, symbolic: Symbolic | None = None):
         if symbolic is None:
             trial.attempt(traced)
         else:
+            with numbers:
+                trial.attempt(trial.whole)
             trial.run_without_numbers(traced)
     except Exception as error:
-        departures.check()  # Keras puts what is raised in other words
-        if symbolic is not None:
+        if symbolic is not None:  # Keras puts what is raised in other words
             symbolic.sizes.check()
+        if departures.refusal:
+            departures.check()
         if isinstance(error, NotTraceableError):
             raise
         raise NotTraceableError(explain_failure(error)) from error

@@ -72,9 +72,16 @@ class Trial:
                 put_back(self._reads[-1].to_put_back())
 
     def run_without_numbers(self, function: Callable) -> None:
-        """Runs a function that writes no tensor that has numbers; takes back what it changes in known places."""
+        """Runs a function that writes no tensor that has numbers; takes back what it changes in known places.
+
+        Raises:
+            NotTraceableError: It changes one that it does not change otherwise: it leaves a size there.
+        """
         try:
             function()
+            for place, key, *_ in self._changes():
+                if (place, key) not in self.kept:
+                    raise NotTraceableError(f"the step leaves a size in Python state: {place.name(key)}")
         finally:
             if self._reads:
                 put_back(self._reads[-1].to_put_back())

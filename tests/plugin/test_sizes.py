@@ -197,6 +197,67 @@ def test_a_batch_of_one_row_cannot_be_free():
         Sizes([torch.zeros(1, 3)], {(0, 0)})
 
 
+class ByRows(layers.Layer):
+    def call(self, x):
+        return keras.ops.maximum(x, 0.0) if x.shape[0] > 4 else x
+
+
+class ByType(layers.Layer):
+    def call(self, x):
+        length = x.shape[1]
+        return keras.ops.maximum(x, 0.0) if isinstance(length, int) and length > 7 else x
+
+
+class ByName(layers.Layer):
+    def call(self, x):
+        return x * getattr(self, f"of_{x.shape[1]}", 1.0)
+
+
+class Remembers(layers.Layer):
+    def call(self, x):
+        self.length = x.shape[1]
+        return x
+
+
+def predictions(layer: layers.Layer, batches: list[np.ndarray], between: Callable, attached: bool) -> tuple[list, str]:
+    """Returns what a model predicts, and what the layer remembers after each; what `explain` says."""
+    model = keras.Sequential([keras.Input((None, 3)), layer])
+    if attached:
+        torch_plugin.attach(model)
+    found = []
+    for number, batch in enumerate(batches):
+        if number == len(batches) // 2:
+            between(layer)
+        found.append((model.predict_on_batch(batch), getattr(layer, "length", None)))
+    return found, torch_plugin.explain(model) if attached else ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "between", "words"),
+    [
+        (ByRows, [(4, 5), (4, 6), (4, 7), (6, 5), (6, 5), (6, 5)], lambda layer: None, ""),
+        (ByType, [(4, 5), (4, 6), (4, 7), (4, 9), (4, 9), (4, 9)], lambda layer: None, "`ByType.call` runs otherwise"),
+        (ByName, [(4, 5), (4, 6), (4, 9)] * 2, lambda layer: setattr(layer, "of_9", 5.0), "it reads a size as text"),
+        (Remembers, [(4, 5), (4, 6), (4, 7), (4, 8)] * 2, lambda layer: None, "Python state"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::birdplane_keras.torch_plugin.TorchPluginWarning")
+def test_what_no_condition_notes_is_seen(kind, sizes, between, words):
+    """The first batch of each size has no negative numbers, so that the proof on it cannot see a ReLU."""
+    seen: set = set()
+    batches = []
+    for size in sizes:
+        batch = draw(*size, 3, seed=len(batches))
+        batches.append(batch if size in seen else np.abs(batch))
+        seen.add(size)
+    expected, _ = predictions(kind(), batches, between, attached=False)
+    found, explained = predictions(kind(), batches, between, attached=True)
+    assert words in explained
+    for (ours, length), (theirs, stocks_length) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert length == stocks_length
+
+
 def test_predictions_of_many_sizes_share_a_trace():
     model = torch_plugin.attach(network())
     stock = keras.models.clone_model(model)
