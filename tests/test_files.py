@@ -66,6 +66,7 @@ def test_a_keras_file_round_trips(trained, port_data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
+@pytest.mark.slow
 def test_keras_alone_opens_the_file(trained, tmp_path):
     recipe, model = trained
     save_keras(stock_model(model, recipe), tmp_path / "model.keras")

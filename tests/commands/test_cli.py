@@ -100,6 +100,7 @@ def test_synthetic_data_is_labelled(synthetic_dir, capsys):
     assert "SYNTHETIC DATA, not CIFAR-10" in printed
 
 
+@pytest.mark.slow
 def test_train_prints_scikit_learns_report(synthetic_dir, tmp_path, capsys):
     flags = ["train", "--preset", "small", "--epochs", "2", "--synthetic", "--data-dir", str(synthetic_dir)]
     status, printed, _ = outcome(cli.main, [*flags, "--out", str(tmp_path)], capsys)
@@ -112,6 +113,7 @@ def test_train_prints_scikit_learns_report(synthetic_dir, tmp_path, capsys):
         assert "SYNTHETIC DATA" in (tmp_path / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_comparison_on_the_stand_in_is_labelled_in_every_output(synthetic_dir, tmp_path, capsys):
     import json
 

@@ -162,6 +162,7 @@ def test_an_index_is_a_condition():
     assert of_8 is not of_7
 
 
+@pytest.mark.slow
 def test_a_trace_that_is_wrong_for_a_size_is_not_used_for_it(monkeypatch):
     """Negative control: without the conditions, the proof on each size finds what they are for."""
     monkeypatch.setattr(Sizes, "fit", lambda self, leaves: True)

@@ -53,6 +53,7 @@ def page(compared):
     return (compared / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_fetches_nothing(page):
     checker = Checker()
     checker.feed(page)
@@ -66,6 +67,7 @@ def test_the_page_is_whole_and_fetches_nothing(page):
     assert len(page) < 5_000_000
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_reports_numbers(page, compared):
     report = json.loads((compared / "report.json").read_text())
     for check in report["checks"]:
@@ -78,6 +80,7 @@ def test_the_page_shows_the_reports_numbers(page, compared):
     assert "Both sides name another class than the label" in page
 
 
+@pytest.mark.slow
 def test_the_certificate_in_the_page_is_the_report(page, compared):
     import base64
 
@@ -85,6 +88,7 @@ def test_the_certificate_in_the_page_is_the_report(page, compared):
     assert json.loads(base64.b64decode(encoded)) == json.loads((compared / "report.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_disagreement_is_shown(compared, images):
     details = load_details(compared / "details.npz", *images[1])
     groups = {group["id"]: group for group in group_pictures(details, SIDES)}
@@ -103,6 +107,7 @@ def test_every_disagreement_is_shown(compared, images):
     assert {group["id"]: group["count"] for group in group_pictures(flipped, SIDES)} == {"between": 2000, "label": 0}
 
 
+@pytest.mark.slow
 def test_what_users_named_is_escaped(compared, images):
     report = json.loads((compared / "report.json").read_text())
     report["notes"] = ["<script>alert(1)</script>"]
@@ -111,6 +116,7 @@ def test_what_users_named_is_escaped(compared, images):
     assert "&lt;script&gt;alert(1)" in page
 
 
+@pytest.mark.slow
 def test_a_comparison_that_broke_before_training_has_a_page(tmp_path, images, compared):
     report = json.loads((compared / "report.json").read_text())
     report |= {"verdict": "diverged", "first_failure": {"rung": "forward", "reason": "apart"}, "churn": None}
