@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Container, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,7 +160,7 @@ def make_graph(trial: Trial, symbolic: Symbolic | None = None):
             made.append(run(*trial.inputs, *trial.state))
         else:
             symbols = Way(like=numbers)
-            with symbols:
+            with symbols if numbers.instructions else nullcontext():
                 made.append(symbolic.sizes.graph_of(watched, symbolic.inputs, trial.state))
             symbols.require_same(numbers)
         departures.check()
