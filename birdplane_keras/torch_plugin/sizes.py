@@ -121,7 +121,7 @@ class Sizes:
         if min(sizes.values()) < SMALLEST:
             return False
         sizes = {symbol: sympy.Integer(size) for symbol, size in sizes.items()}
-        return all(bool(guard.expr.xreplace(sizes)) for guard in self._environment.guards)
+        return all(guard.expr.xreplace(sizes) is sympy.true for guard in self._environment.guards)
 
 
 @dataclass(frozen=True)
