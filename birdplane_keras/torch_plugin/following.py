@@ -165,6 +165,10 @@ class Following(Noted):
     def _of_module(self, module: types.ModuleType, code: CodeNames) -> Iterable[Any]:
         scope, found = vars(module), []
         names = [*code.names, "__getattr__"]  # which a module may have, too
+        if code.looks_up and not code.trusted and is_users(module.__name__):
+            names += [name for name in scope if name not in code.names and not name.startswith("__")]
+            words = f"the names of the module {module.__name__}"
+            self.note_place(("named", id(module)), names_of_scope(scope, words, ()), module)
         for name in names:
             if name in scope:
                 self.note(scope, f"the module {module.__name__}", name, scope[name], owner=0)

@@ -154,3 +154,22 @@ def test_reads_put_back_what_ran_meanwhile():
 def test_numbers_that_leave_the_tensors_decline(function, reason):
     with pytest.raises(NotTraceableError, match=reason):
         trace(function, [torch.ones(2)])
+
+
+class Named:
+    """Something that gets its attributes later."""
+
+
+@pytest.mark.parametrize("owner", [Named(), type("OfClass", (), {}), types.ModuleType("a_module_of_ones_own")])
+def test_a_name_that_is_made_up_and_comes_later_is_seen(owner):
+    """No instruction names it, and nothing has it while the step is traced."""
+    asked = owner() if isinstance(owner, type) else owner
+    number = 3
+
+    def function(x):
+        return [x * getattr(asked, f"scale_{number}", 1.0)]
+
+    made = trace(function, [torch.ones(2)])
+    assert made.guards.hold()
+    setattr(owner, f"scale_{number}", 2.0)
+    assert not made.guards.hold()
