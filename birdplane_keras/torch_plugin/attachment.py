@@ -82,18 +82,19 @@ class Attachment:
         vars(self.model).pop("reset_metrics", None)
 
     def _reset_metrics(self) -> None:
-        """Resets the metrics, as an epoch does when it begins, and each `train_on_batch` and `test_on_batch`."""
-        by_itself = sys._getframe(1).f_code.co_name.endswith("_on_batch")
-        if not by_itself:
+        """Resets the metrics, as an epoch does when it begins; `train_on_batch` does so, too, from Keras 3.15 on."""
+        if not sys._getframe(1).f_code.co_name.endswith("_on_batch"):
             self.audits.begin("train", "test")
-        if not by_itself or self.audits.begin_single_batch():
             self.entries.drop_replaced()
         type(self.model).reset_metrics(self.model)
 
     def _maker(self, kind: str) -> Callable:
         def make_function(force: bool = False) -> Callable:
-            if sys._getframe(1).f_code.co_name == kind:  # `predict`; `predict_on_batch` comes by for each batch
+            caller = sys._getframe(1).f_code.co_name
+            if caller == kind:  # `predict`
                 self.audits.begin(kind)
+            elif caller == f"{kind}_on_batch":
+                self.audits.begin_single_batch(kind)
             self.entries.drop_replaced()
             current = getattr(self.model, f"{kind}_function")
             if current is None or force:

@@ -1,6 +1,8 @@
 """When a step is audited."""
 
-BATCHES_PER_AUDIT = 100  # of `train_on_batch` and its like, where nothing says what an epoch is
+from collections import Counter
+
+BATCHES_PER_AUDIT = 100  # of `train_on_batch` and the like, where nothing says what an epoch is
 
 
 class AuditSchedule:
@@ -13,19 +15,17 @@ class AuditSchedule:
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted
         self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
-        self._single_batches = 0
+        self._single_batches: Counter[str] = Counter()
 
     def begin(self, *kinds: str) -> None:
         """Notes that an epoch of steps of these kinds begins."""
         self._due.update(kinds)
 
-    def begin_single_batch(self) -> bool:
-        """Notes that a batch is trained or tested by itself; tells whether that counts as the begin of an epoch."""
-        self._single_batches += 1
-        begins = self._single_batches % BATCHES_PER_AUDIT == 0
-        if begins:
-            self.begin("train", "test")
-        return begins
+    def begin_single_batch(self, kind: str) -> None:
+        """Notes that a batch is trained, tested or predicted by itself; each hundredth is audited."""
+        self._single_batches[kind] += 1
+        if self._single_batches[kind] % BATCHES_PER_AUDIT == 0:
+            self.begin(kind)
 
     def passes(self, kind: str) -> None:
         """Notes that a step was compared otherwise."""

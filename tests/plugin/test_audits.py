@@ -109,11 +109,13 @@ def test_a_metric_that_reads_what_cannot_be_put_back_is_not_audited():
     assert left[0][0] == left[1][0]
 
 
-def test_batches_trained_one_by_one_are_audited_now_and_then():
-    """Keras resets the metrics at each `train_on_batch`, as it does where an epoch begins."""
+@pytest.mark.parametrize("kind", ["train", "test", "predict"])
+def test_single_batches_are_audited_now_and_then(kind):
+    """Nothing says there what an epoch is."""
     model = network()
     model.compile(optimizer="sgd", loss="mse")
     torch_plugin.attach(model)
+    batch = [draw(8, COLUMNS), draw(8, CLASSES)][: 1 if kind == "predict" else 2]
     for _ in range(audit_schedule.BATCHES_PER_AUDIT + 1):
-        model.train_on_batch(draw(8, COLUMNS), draw(8, 3))
+        getattr(model, f"{kind}_on_batch")(*batch)
     assert [entry.audits for entry in torch_plugin.traces(model)] == [1]
