@@ -1,9 +1,10 @@
 """Are two runs of a piece of a step the same, bit for bit, or up to rounding?"""
 
-import numpy as np
+import math
+
 import torch
 
-from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.errors import NotTraceableError, UnsteadyError
 
 # A replay with a rewritten product rounds differently: by some units in the last place of the coarsest type in the
 # graph, where a wrong replay is off by far more. The bound only has to tell the two apart; it is 1e-3 of a tensor's
@@ -18,14 +19,18 @@ UNORDERED_TOLERANCE = 1e-4
 
 
 def require_same(what: str, first: tuple[list, list], second: tuple[list, list]) -> None:
-    """Makes sure that two runs from the same state returned and wrote the same, bit for bit."""
+    """Makes sure that two runs from the same state returned and wrote the same, bit for bit.
+
+    Raises:
+        UnsteadyError: They did not.
+    """
     ours, theirs = [*first[0], *first[1]], [*second[0], *second[1]]
     unordered = any(tensor is not None and tensor.is_cuda for tensor in ours)
     if [len(part) for part in first] != [len(part) for part in second]:
-        raise NotTraceableError(f"{what} when it is run twice from the same state")
+        raise UnsteadyError(f"{what} when it is run twice from the same state")
     for one, other in zip(ours, theirs, strict=True):
         if not same_bits(one, other) and not (unordered and distance(one, other) <= UNORDERED_TOLERANCE):
-            raise NotTraceableError(f"{what} when it is run twice from the same state")
+            raise UnsteadyError(f"{what} when it is run twice from the same state")
 
 
 def require_close(first: list, second: list, step: float) -> None:
@@ -58,14 +63,25 @@ def same_bits(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     """Tells whether two tensors agree in shape, type and every value; NaN equals NaN, and -0 is not 0."""
     if one is None or other is None:
         return one is other
+    if same_at_once(one, other):  # as a rule; NaN has many forms
+        return True
+    if not one.dtype.is_floating_point or (one.shape, one.dtype, one.device) != (
+        other.shape,
+        other.dtype,
+        other.device,
+    ):
+        return False
+    return bool(((one == other) & (one.signbit() == other.signbit()) | one.isnan() & other.isnan()).all())
+
+
+def same_at_once(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Tells whether two tensors agree in shape, type and every bit; it ends at the first that differs."""
     if (one.shape, one.dtype, one.device) != (other.shape, other.dtype, other.device):
         return False
     if not one.dtype.is_floating_point:
         return torch.equal(one, other)
     bits = BITS[one.dtype.itemsize]
-    if torch.equal(one.view(bits), other.view(bits)):  # at once, as a rule; NaN has many forms
-        return True
-    return bool(((one == other) & (one.signbit() == other.signbit()) | one.isnan() & other.isnan()).all())
+    return torch.equal(one.view(bits), other.view(bits))
 
 
 def distance(one: torch.Tensor | None, other: torch.Tensor | None, noise: float = 0.0) -> float:
@@ -95,7 +111,7 @@ def further_apart(one: torch.Tensor, other: torch.Tensor, allowed: float, noise:
         allowed: Distance relative to the largest value; 0 asks for equal bits.
         noise: Difference that counts as none.
     """
-    if (one.numel() <= PIECE or not allowed) and same_bits(one, other):
+    if same_at_once(one, other):
         return 0.0
     if allowed and (one.dtype, one.shape) == (other.dtype, other.shape) and is_float(one):
         difference = largest_of(one, other)  # nothing is true of what is no number
@@ -113,8 +129,13 @@ def largest_of(one: torch.Tensor, other: torch.Tensor | None = None) -> float:
     pieces = as_it_lies(one).split(PIECE)
     if other is not None:
         pieces = map(torch.sub, pieces, as_it_lies(other, one).split(PIECE))
-    bounds = [(-float(low), float(high)) for low, high in map(torch.aminmax, pieces)]
-    return float(np.max(bounds))
+    largest = 0.0
+    for low, high in map(torch.aminmax, pieces):
+        bound = max(-float(low), float(high))
+        if math.isnan(bound):
+            return bound
+        largest = max(largest, bound)
+    return largest
 
 
 def as_it_lies(one: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Writes a graph of ATen calls as one flat Python function."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +31,9 @@ _BOUND = {
     "view.default": torch.Tensor.view,
     "where.self": torch.where,
     "_log_softmax.default": torch._log_softmax,
+    "_log_softmax_backward_data.default": torch._log_softmax_backward_data,
     "_softmax.default": torch._softmax,
+    "_softmax_backward_data.default": torch._softmax_backward_data,
 }
 
 
@@ -73,9 +75,9 @@ def compile_graph(graph: fx.Graph, constants: dict[str, torch.Tensor], bound: Se
         elif node.op == "get_attr":
             names[node.name] = constants[node.target]
         elif node.op == "call_function":
-            given = [write(item) for item in node.args] + [f"{key}={write(item)}" for key, item in node.kwargs.items()]
             called = f"call_{node.name}"
-            names[called] = fastest(node.target)
+            names[called], keywords = fastest(node)
+            given = [write(item) for item in node.args] + [f"{key}={write(item)}" for key, item in keywords.items()]
             lines.append(f"    {node.name} = {called}({', '.join(given)})")
         elif node.op == "output":
             lines.append(f"    return {write(tuple(node.args[0]))}")
@@ -89,14 +91,21 @@ def compile_graph(graph: fx.Graph, constants: dict[str, torch.Tensor], bound: Se
     return function
 
 
-def fastest(target: Any) -> Any:
-    """Returns the cheapest callable that is the operation."""
+def fastest(node: fx.Node) -> tuple[Callable, dict[str, Any]]:
+    """Returns the cheapest callable that makes a node, and its keyword arguments."""
+    target: Any = node.target
+    keywords: dict[str, Any] = dict(node.kwargs)
     if not isinstance(target, torch._ops.OpOverload):
-        return target
+        return target, keywords
+    called: Any = target._op
     if target.namespace == "birdplane":
-        return SEEDED[target._opname][0]
-    name = f"{target._opname}.{target._overloadname}"
-    return _BOUND.get(name, target._op) if target.namespace == "aten" else target._op
+        called = SEEDED[target._opname][0]
+    elif target is torch.ops.aten._to_copy.default and keywords.keys() == {"dtype"}:
+        called = torch.Tensor.to
+        keywords["copy"] = True
+    elif target.namespace == "aten":
+        called = _BOUND.get(f"{target._opname}.{target._overloadname}", called)
+    return called, keywords
 
 
 def last_uses(graph: fx.Graph) -> dict[fx.Node, list[str]]:

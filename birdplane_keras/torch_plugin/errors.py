@@ -11,6 +11,10 @@ class StateChangedError(NotTraceableError):
     """A step's first call makes what it keeps: it can be traced once that is there."""
 
 
+class UnsteadyError(NotTraceableError):
+    """Two runs of a step from one state differ: always, or once in thousands, as a sum of several threads does."""
+
+
 class TooLargeError(Exception):
     """A step makes so many calls that tracing it may not pay back.
 

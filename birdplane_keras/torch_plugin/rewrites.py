@@ -79,6 +79,7 @@ def rewrite(
     fuse_convolution_bias(copy, counts)
     sum_inside_loss(copy, counts)
     average_inside_squared_error(copy, constants, counts)
+    merge_equal_calls(copy, counts)
     factors = split_products(copy, products, counts)
     if factors:
         keep_to_parts(copy, kernels, counts)
@@ -185,6 +186,35 @@ def choose_branches(graph: fx.Graph, constants: dict[str, torch.Tensor], counts:
             node.replace_all_uses_with(chosen)
             graph.erase_node(node)
             counts["branch chosen"] += 1
+
+
+def merge_equal_calls(graph: fx.Graph, counts: Counter) -> None:
+    """A call that was made before, of the same values, is that one: Keras asks twice whether it divides by zero.
+
+    What is written or returned stays by itself: who writes one of two must not write the other.
+    """
+    kept = written_nodes(graph) | set(graph.find_nodes(op="output")[0].all_input_nodes)
+    made: dict[tuple, fx.Node] = {}
+    for node in list(graph.nodes):
+        if is_write(node):
+            made.clear()
+        elif is_repeatable(node) and not reaches(node, kept):
+            first = made.setdefault((node.target, repr(node.args), repr(node.kwargs)), node)
+            if first is not node:
+                node.replace_all_uses_with(first)
+                graph.erase_node(node)
+                counts["equal calls merged"] += 1
+
+
+def is_repeatable(node: fx.Node) -> bool:
+    """Tells whether a node is a call that makes the same of the same values."""
+    target = node.target
+    return (
+        isinstance(target, torch._ops.OpOverload)
+        and target.namespace == "aten"
+        and "empty" not in target._opname
+        and torch.Tag.nondeterministic_seeded not in target.tags
+    )
 
 
 def split_products(graph: fx.Graph, products: Container[int], counts: Counter) -> dict[int, tuple[int, int]]:

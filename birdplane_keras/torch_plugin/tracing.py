@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from birdplane_keras.torch_plugin.agreement import require_close, require_same
 from birdplane_keras.torch_plugin.codegen import compile_graph
 from birdplane_keras.torch_plugin.departures import Departures
-from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.errors import NotTraceableError, UnsteadyError
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.places import Place
 from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES, Rewritten, rewrite
@@ -90,16 +90,24 @@ def trace(
 
     Raises:
         NotTraceableError: The replay would not be the function. Everything is as it was.
+        UnsteadyError: Neither of two trials repeated itself. Everything is as it was.
         TooLargeError: The function makes more ATen calls than that. Everything is as it was.
         StateChangedError: The function makes what it keeps at its first call only. Everything is as it was.
         Exception: What the function itself raises.
     """
-    trial = Trial(function, inputs, roots, given, most_calls)
+
+    def tried() -> Trace:
+        trial = Trial(function, inputs, roots, given, most_calls)
+        try:
+            return _trace(trial, products, symbolic)
+        except BaseException:
+            trial.undo()
+            raise
+
     try:
-        return _trace(trial, products, symbolic)
-    except BaseException:
-        trial.undo()
-        raise
+        return tried()
+    except UnsteadyError:
+        return tried()
 
 
 def _trace(trial: Trial, products: Container[int], symbolic: Symbolic | None) -> Trace:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from birdplane_keras import torch_plugin
+from birdplane_keras.torch_plugin import trial
 from birdplane_keras.torch_plugin.agreement import distance, require_close, same_bits
-from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.errors import NotTraceableError, UnsteadyError
 from birdplane_keras.torch_plugin.journal import Journal
 from birdplane_keras.torch_plugin.layout import layout_matters
 from birdplane_keras.torch_plugin.partition import add_product_by_parts, linear_by_parts, parts_of
@@ -72,6 +73,54 @@ def test_a_refused_trace_leaves_everything_as_it_was():
     assert total == 0
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_step_that_once_does_not_repeat_itself_is_tried_again(monkeypatch, failures):
+    """A product that several threads share rounds otherwise once in thousands of runs."""
+    runs = []
+
+    def compared(*parts):
+        runs.append(parts)
+        if len(runs) <= failures:
+            raise UnsteadyError("another result")
+
+    monkeypatch.setattr(trial, "require_same", compared)
+    total = torch.zeros(())
+
+    def function(x):
+        total.add_(1)
+        return [x * 2]
+
+    if failures == 1:
+        assert trace(function, [torch.ones(2)]).outputs[0].tolist() == [2.0, 2.0]
+    else:
+        with pytest.raises(UnsteadyError, match="another result"):
+            trace(function, [torch.ones(2)])
+    assert total == 2 - failures
+    assert len(runs) == 2
+
+
+def test_equal_calls_are_made_once_unless_written_or_returned():
+    total = torch.ones(2)
+
+    def function(x):
+        twice = (x + 1).exp() * (x + 1).exp()
+        written, other = x * 3, x * 3
+        written.add_(1)
+        before = total.exp()
+        total.add_(1)
+        return [twice, written - other, total.exp() - before, x * 5, x * 5]
+
+    made = trace(function, [torch.ones(2)])
+    assert made.rewrites["equal calls merged"] == 2  # x + 1, and its exponential
+    x = torch.tensor([0.5, 2.0])
+    twice, written, grown, one, other = made.replay(x)
+    assert torch.equal(twice, (x + 1).exp() * (x + 1).exp())
+    assert torch.equal(written, torch.ones(2))
+    assert torch.equal(grown, torch.full((2,), 3.0).exp() - torch.full((2,), 2.0).exp())
+    one.add_(1)
+    assert torch.equal(other, x * 5)
 
 
 def test_the_journal_takes_back_writes_that_no_schema_tells_of():
