@@ -45,6 +45,7 @@ class CodeNames:
         names: Attributes and globals that it names, and strings that may be names or keys.
         strings: Those that are strings.
         looks_up: Whether it may name an attribute by a string that is made while it runs.
+        catches: Whether it may catch that a name is missing, or is called by the user's code that may.
         trusted: Whether it is Keras' or a PyTorch module's.
         skipped: Whether nothing of it is looked at.
         mutes: Whether nothing of what it calls is looked at, either.
@@ -56,6 +57,7 @@ class CodeNames:
     names: frozenset[str] = frozenset()
     strings: frozenset[str] = frozenset()
     looks_up: bool = False
+    catches: bool = False
     trusted: bool = False
     skipped: bool = False
     mutes: bool = False
@@ -89,6 +91,7 @@ def names_of(code: types.CodeType, module: str) -> CodeNames:
         names=frozenset(code.co_names) | strings,
         strings=strings,
         looks_up=bool(_LOOKS_UP.intersection(code.co_names)),
+        catches=bool(code.co_exceptiontable) and not trusted,
         trusted=trusted,
     )
 

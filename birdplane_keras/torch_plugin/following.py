@@ -72,7 +72,7 @@ class Following(Noted):
             self.follow(of_library(name, scope[name]) if code.trusted and not users else scope[name], code, True)
         if users:
             for name in code.code.co_names:
-                if name not in scope and hasattr(builtins, name):  # somebody may cover it
+                if name not in scope and (code.catches or hasattr(builtins, name)):  # somebody may define or cover it
                     self.note(scope, words, name, ABSENT, owner=0)
 
     def follow(self, value: Any, code: CodeNames, rooted: bool) -> None:
@@ -110,6 +110,7 @@ class Following(Noted):
                 return self._of_module(value, code)
             case Kind.CLASS:
                 own = [*self._class_attributes(value, code), *self._class_attributes(type(value), code)]
+                self.note_absent(value, None, code)
                 trusted = code.trusted and not is_users(value.__module__)
                 return [of_library("", item) for item in own] if trusted else own
             case Kind.FUNCTION:
@@ -170,7 +171,9 @@ class Following(Noted):
             words = f"the names of the module {module.__name__}"
             self.note_place(("named", id(module)), names_of_scope(scope, words, ()), module)
         for name in names:
-            if name in scope:
+            if name not in scope and code.catches and is_users(module.__name__):
+                self.note(scope, f"the module {module.__name__}", name, ABSENT, owner=0)
+            elif name in scope:
                 self.note(scope, f"the module {module.__name__}", name, scope[name], owner=0)
                 trusted = code.trusted and not is_users(module.__name__)
                 found.append(of_library(name, scope[name]) if trusted else scope[name])
@@ -216,24 +219,8 @@ class Following(Noted):
             if own is not None and may_be_patched and name not in own and not hasattr(type(member), "__set__"):
                 self.note(own, words_of(value), name, ABSENT, owner=id(value))
             found += self._class_attribute(kind, name, code)
-        if own is not None and code.looks_up and not code.trusted:
-            self._note_names(value, own)
-        if own is not None and code.looks_up:
-            for name in code.strings & code.names:
-                if name not in own and name.isidentifier() and member_of(kind, name) is None:
-                    self.note(own, words_of(value), name, ABSENT, owner=id(value))
+        self.note_absent(value, own, code)
         return found
-
-    def _note_names(self, value: Any, own: dict) -> None:
-        """Notes which names an object and the user's classes of it have: one that is made up may be another, later."""
-        owners = [each for each in type(value).__mro__ if is_users(each.__module__)]
-        for owner in owners:
-            for name in [*vars(owner)]:
-                self.note_class(type(value), owner, name)
-        scopes = [(value, words_of(value), own), *[(each, f"the class {each.__name__}", vars(each)) for each in owners]]
-        for owner, words, scope in scopes:
-            place = names_of_scope(scope, f"the names of {words}", bookkeeping(value))
-            self.note_place(("named", id(owner)), place, owner)
 
     def _local(self, value: Any, code: CodeNames) -> Iterable[Any]:
         """What a thread keeps for itself: looked at in whatever thread a step runs."""
@@ -286,4 +273,4 @@ class Following(Noted):
             held = f"`{name}` in the closure of {function.__qualname__}"
             self.note_place(("cell", id(cell)), partial(Attribute, cell, "cell_contents", held), cell)
             found.append(getattr(cell, "cell_contents", None) if is_full(cell) else None)
-        return [*found, *(self._attributes(function, code) if vars(function) else ())]
+        return [*found, *self._attributes(function, code)]

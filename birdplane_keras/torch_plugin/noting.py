@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from birdplane_keras.torch_plugin.code_names import is_users
+from birdplane_keras.torch_plugin.code_names import CodeNames, is_users
 from birdplane_keras.torch_plugin.errors import NotTraceableError
-from birdplane_keras.torch_plugin.places import ABSENT, Names, Place
+from birdplane_keras.torch_plugin.kinds import bookkeeping, member_of, words_of
+from birdplane_keras.torch_plugin.places import ABSENT, Names, Place, names_of_scope
 
 _HEAP_TYPE = 1 << 9
 
@@ -56,6 +57,43 @@ class Noted:
                 self.note(vars(each), f"the class {each.__name__}", name, held, owner=0, of=each)
             if each is owner:
                 return
+
+    def note_absent(self, value: Any, own: dict | None, code: CodeNames) -> None:
+        """Notes what code may ask an object or a class for and not find: it may come later.
+
+        Where the user's code makes names up, all that there are are noted; where it may catch that a name is missing,
+        each name in it.
+
+        Args:
+            value: The object or the class.
+            own: The object's attributes; `None` where it keeps none.
+            code: What runs.
+        """
+        kinds = [type(value), value] if isinstance(value, type) else [type(value)]
+        if code.looks_up and not code.trusted:
+            for kind in kinds:
+                self._note_names(kind)
+            if own is not None:
+                place = names_of_scope(own, f"the names of {words_of(value)}", bookkeeping(value))
+                self.note_place(("named", id(value)), place, value)
+        for name in code.names if code.catches else code.strings if code.looks_up else ():
+            if not name.isidentifier() or any(member_of(kind, name) for kind in kinds):
+                continue
+            if own is not None and name not in own:
+                self.note(own, words_of(value), name, ABSENT, owner=id(value))
+            for kind in kinds if code.catches else ():
+                for each in kind.__mro__:
+                    if is_users(each.__module__):
+                        self.note(vars(each), f"the class {each.__name__}", name, ABSENT, owner=0, of=each)
+
+    def _note_names(self, kind: type) -> None:
+        """Notes which names the user's classes among a class and its bases have, and what they hold."""
+        for owner in kind.__mro__:
+            if is_users(owner.__module__):
+                for name in [*vars(owner)]:
+                    self.note_class(kind, owner, name)
+                place = names_of_scope(vars(owner), f"the names of the class {owner.__name__}", ())
+                self.note_place(("named", id(owner)), place, owner)
 
     def note(self, mapping: Any, words: str, name: Any, value: Any, *, owner: int, of: type | None = None) -> None:
         """Notes what a name holds in an object's attributes, a module's globals or a class."""

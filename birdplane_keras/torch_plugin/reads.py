@@ -7,6 +7,7 @@ before the function can change it. The state that a step reads is then the state
 put back.
 """
 
+import dataclasses
 import gc
 import sys
 import types
@@ -49,12 +50,13 @@ class Reads(Following):
         self.unrooted: dict[int, tuple[Any, str]] = {}  # id -> what only the user's own code was seen to hold
         self._roots = list(roots)
         self._codes: dict[int, CodeNames] = {}
-        self._with_strings: dict[tuple, CodeNames] = {}
+        self._variants: dict[tuple, CodeNames] = {}
         self._entered: set[int] = set()
         self._fresh: set[int] = set()  # ids of objects that were made meanwhile
         self.makes_anew = ""
         self._outer: Any = None
         self._collects = True
+        self._catching = 0  # depth of calls of the user's own code that may catch what is raised
         self._muted = 0  # depth of calls that show a warning, import or name an object
 
     def __enter__(self) -> "Reads":
@@ -99,8 +101,10 @@ class Reads(Following):
                 if code.refused or code.refused_by_users:
                     self._check_call(frame, code)
                 return
+            self._catching += code.catches
             self._enter(frame, code)
         elif event == "return":
+            self._catching -= code.catches
             if argument is not None and type(argument) not in _PASSED_BY and frame.f_back is not None:
                 caller = self._codes.get(id(frame.f_back.f_code))
                 if caller is not None and not caller.skipped:
@@ -145,6 +149,8 @@ class Reads(Following):
             self._fresh.add(id(local["self"]))
         if code.looks_up and code.trusted:
             code = self._with_strings_in(local, code)
+        elif self._catching and not code.catches and not code.trusted:
+            code = self._variant(code, (), catches=True)
         if id(code) not in self._entered:
             self._entered.add(id(code))
             self.follow_globals(frame.f_globals, code)
@@ -166,9 +172,10 @@ class Reads(Following):
         strings = frozenset(value for value in local.values() if type(value) is str and value not in code.names)
         if not strings:
             return code
-        key = (id(code), strings)
-        if key not in self._with_strings:
-            self._with_strings[key] = CodeNames(
-                code=code.code, names=code.names | strings, strings=code.strings | strings, trusted=True
-            )
-        return self._with_strings[key]
+        return self._variant(code, strings, names=code.names | strings, strings=code.strings | strings, looks_up=False)
+
+    def _variant(self, code: CodeNames, key: Any, **changes: Any) -> CodeNames:
+        """Returns what is known of a code object with changes, one for each key."""
+        if (id(code), key) not in self._variants:
+            self._variants[id(code), key] = dataclasses.replace(code, **changes)
+        return self._variants[id(code), key]

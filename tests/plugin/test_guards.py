@@ -15,6 +15,7 @@ from birdplane_keras.torch_plugin.tracing import trace
 # Places that nothing can be compared with before a replay, and what the plugin says of them.
 DECLINED = {
     "the globals by name": "calls `globals`",
+    "a global that comes under a name made up": "calls `globals`",
     "the environment": "calls `os._Environ.__getitem__`",
     "an iterator": "`itertools.count`, whose state cannot be watched",
     "a generator": "`generator`, whose state cannot be watched",
