@@ -140,6 +140,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_not_a_traceback(prepared, m
         load_data(folder, synthetic=True)
 
 
+@pytest.mark.slow
 def test_tensorflow_is_never_imported_even_where_it_is_installed(tmp_path, synthetic_dir):
     """A TensorFlow that fails on import stands in the path; preparing and loading succeed all the same."""
     (tmp_path / "tensorflow").mkdir()

@@ -236,6 +236,7 @@ def test_jit_compile_runs_on_the_stock_path():
         torch_plugin.attach(model, strict=True)
 
 
+@pytest.mark.slow
 def test_a_number_that_changes_too_often_is_declined():
     layer = layers.Dropout(0.5, seed=1)
     model = network(layer)
