@@ -163,7 +163,7 @@ def uninterrupted(tmp_path_factory, data_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", range(5))
+@pytest.mark.parametrize("draw", range(3))
 def test_a_run_that_was_killed_at_a_random_epoch_ends_in_the_same_bits(draw, tmp_path, data_dir, uninterrupted):
     flags, epoch = LONGER, random.Random(draw).randint(1, 10)
     process = start([*flags, "--out", tmp_path / "killed"], data_dir)
