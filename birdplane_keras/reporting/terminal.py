@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from birdplane_keras.labels import CLASS_NAMES
-from birdplane_keras.parity.core.renderings import describe_failure, describe_fixes, outcome
+from birdplane_keras.parity.core.renderings import describe_failure, describe_fixes, describe_parting, outcome
 
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
 SENTENCES = {
@@ -126,5 +126,6 @@ def render_verdict(report: Mapping[str, Any]) -> Text:
         text.append(f"\n{describe_failure(report)}")
     for finding in report.get("diagnosis", ()):
         text.append(f"\nCause: {finding['cause']}. {finding['text']}.\n  Evidence: {finding['evidence']}.")
+        text.append("".join(f"\n  In the {line}" for line in describe_parting(finding)))
         text.append("".join(f"\n  Fix: {fix}" for fix in describe_fixes(finding)))
     return text

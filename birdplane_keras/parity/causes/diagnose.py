@@ -1,6 +1,6 @@
 """From a failed rung to its causes: what can be read off is read off, what cannot is searched for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from birdplane_keras.parity.causes.course import explain_course, read_rates
 from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
 from birdplane_keras.parity.causes.hypothesis import Hypothesis
 from birdplane_keras.parity.causes.matching import read_ambiguity
+from birdplane_keras.parity.causes.parting import where_programs_part
 from birdplane_keras.parity.causes.reading import not_a_number
 from birdplane_keras.parity.causes.search import Explanation, rungs_from, search
 from birdplane_keras.parity.core.check import Check, first_failure
@@ -31,8 +32,18 @@ def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Fi
         return []
     case = Case(bench=bench, failed=failed, climb=climb, budget=Budget(bench.pair.search_seconds))
     found = merge(explain(case)) or in_doubt(case)
+    found[0] = replace(found[0], parting=show_programs(case))
     climb.notes += dict.fromkeys(case.untried)
     return found
+
+
+def show_programs(case: Case) -> Mapping[str, Sequence[str]] | None:
+    """Returns the operations at which both programs part, where that is seen."""
+    try:
+        return where_programs_part(case)
+    except Exception as error:  # code that runs as it is, and not while it is watched
+        case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
+        return None
 
 
 def in_doubt(case: Case) -> list[Finding]:

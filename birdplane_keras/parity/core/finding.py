@@ -1,6 +1,6 @@
 """A cause, with what speaks for it and what mends it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class Finding:
         text: The cause in a sentence.
         evidence: The numbers that speak for it.
         fixes: What to change, a line for each place.
+        parting: The operations at which both programs part, in words: `port` and `reference`; `None` where it is not
+            seen, or told of another finding.
     """
 
     cause: str
@@ -41,6 +43,7 @@ class Finding:
     text: str
     evidence: str
     fixes: Sequence[Fix]
+    parting: Mapping[str, Sequence[str]] | None = None
 
     @property
     def fix(self) -> str:
@@ -51,4 +54,5 @@ class Finding:
         """Returns the finding as plain data."""
         fixes = [{"text": fix.text, "tried": fix.tried} for fix in self.fixes]
         told = {"cause": self.cause, "rung": self.rung, "text": self.text, "evidence": self.evidence}
-        return told | {"fix": self.fix, "fixes": fixes}
+        parting = None if self.parting is None else {side: list(lines) for side, lines in self.parting.items()}
+        return told | {"fix": self.fix, "fixes": fixes, "parting": parting}

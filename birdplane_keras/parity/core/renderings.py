@@ -41,6 +41,12 @@ def describe_fixes(finding: Mapping[str, Any]) -> Sequence[str]:
     return lines
 
 
+def describe_parting(finding: Mapping[str, Any]) -> list[str]:
+    """Returns the operations at which both programs part, a line for each; none where that was not seen."""
+    parting = finding["parting"] or {}
+    return [f"{side}: {line}" for side, lines in parting.items() for line in lines or ["nothing that the other lacks"]]
+
+
 def render_text(content: Mapping[str, Any]) -> str:
     """Returns the verdict, the rung that failed and the causes, in a few lines."""
     lines = [f"{content['verdict']}: {MEANINGS[content['verdict']]}."]
@@ -49,6 +55,7 @@ def render_text(content: Mapping[str, Any]) -> str:
     for finding in content["diagnosis"]:
         lines.append(f"Cause: {finding['cause']}. {finding['text']}.")
         lines.append(f"  Evidence: {finding['evidence']}.")
+        lines += [f"  In the {line}" for line in describe_parting(finding)]
         lines += [f"  Fix: {fix}" for fix in describe_fixes(finding)]
     lines += [f"Note: {note}." for note in content["notes"]]
     return "\n".join(lines)
@@ -62,6 +69,7 @@ def render_markdown(content: Mapping[str, Any]) -> str:
     for finding in content["diagnosis"]:
         lines += [f"**{finding['cause']}** (at `{finding['rung']}`): {finding['text']}.", ""]
         lines += [f"- evidence: {finding['evidence']}"]
+        lines += [f"- in the {line}" for line in describe_parting(finding)]
         lines += [*(f"- fix: {fix}" for fix in describe_fixes(finding)), ""]
     lines += ["| rung | | difference | tolerance | ULPs | times the noise | bits |", "|---|---|---|---|---|---|---|"]
     for check in content["checks"]:

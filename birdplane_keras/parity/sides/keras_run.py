@@ -1,5 +1,6 @@
 """The port at work: the Keras model itself is trained step by step, as `fit` trains it."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class KerasRun:
         self.host = host
         self.kept = host.new_state()
         self._epochs = host.new_epochs()
+        self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around a step's work
         self._loss, self._examples = 0.0, 0
         self._gradients: dict[int, torch.Tensor] = {}  # of the last step, as they were heard
 
@@ -40,7 +42,9 @@ class KerasRun:
         with errors_of_pair(CALLBACKS):
             self._begin(rows)
         with errors_of_pair(lambda: f"the Keras model cannot be trained on inputs {self._describe(inputs)}"):
-            loss = self._loss_of(self._train(inputs, targets))
+            with self.watch:
+                logs = self._train(inputs, targets)
+            loss = self._loss_of(logs)
         self._gradients = dict(self.host.heard.gradients)
         with errors_of_pair(CALLBACKS):
             self._end(float(loss), len(rows))

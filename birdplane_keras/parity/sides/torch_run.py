@@ -26,6 +26,7 @@ from birdplane_keras.parity.sides.examples import (
     reference_examples,
     validation_inputs,
 )
+from birdplane_keras.parity.sides.modes import training_modes
 from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, lay_out_otherwise, move_near, nudge_number
 from birdplane_keras.parity.sides.scheduling import Schedule
 from birdplane_keras.parity.sides.views import TorchView
@@ -70,6 +71,7 @@ class TorchRun:
         self.zero_grad = True
         self.rewrites: list[Rewrite] = [without_dropout]
         self.loss_rewrites: list[Rewrite] = []
+        self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around a step's work
         self.change_inputs: Callable[[tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]] | None = None
         self.change_outputs: Callable[[Any], Any] | None = None
         self._nudge = None if nudge is None else self._new_nudge(nudge)
@@ -125,8 +127,18 @@ class TorchRun:
     def _train(
         self, inputs: Any, targets: Any, rows: np.ndarray, on_gradients: Callable[[Any], None] | None
     ) -> np.ndarray:
+        given = self.given(inputs)
+        with self.watch:
+            loss = self._update(given, targets, on_gradients)
+        value = to_numpy(loss)
+        self.schedule.made(self.scheduler, float(value), rows)
+        return value
+
+    def _update(
+        self, given: tuple[torch.Tensor, ...], targets: Any, on_gradients: Callable[[Any], None] | None
+    ) -> torch.Tensor:
         with self.patched():
-            outputs = self.call(inputs)
+            outputs = self.call_on(given)
         loss = self.compute_loss(outputs, targets)
         every = self.accumulation_steps
         (loss if every == 1 else loss / every).backward(inputs=self._trained())
@@ -139,9 +151,7 @@ class TorchRun:
             self.optimizer.step()
             if self.zero_grad:  # after the update, not before the next: several runs wait for each other
                 self.optimizer.zero_grad()
-        value = to_numpy(loss)
-        self.schedule.made(self.scheduler, float(value), rows)
-        return value
+        return loss
 
     def compute_loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Returns the loss of outputs for targets in the reference's layout."""
@@ -165,10 +175,16 @@ class TorchRun:
 
     def call(self, inputs: Any) -> Any:
         """Returns the outputs for inputs in the reference's layout."""
+        return self.call_on(self.given(inputs))
+
+    def given(self, inputs: Any) -> tuple[torch.Tensor, ...]:
+        """Returns inputs as the tensors that the module is given by position."""
         given = self.tensors(inputs)
         given = tuple(given) if isinstance(given, tuple | list) else (given,)
-        if self.change_inputs is not None:
-            given = self.change_inputs(given)
+        return given if self.change_inputs is None else self.change_inputs(given)
+
+    def call_on(self, given: tuple[torch.Tensor, ...]) -> Any:
+        """Returns the outputs for what `given` returns."""
         outputs = self.module(*given)
         return outputs if self.change_outputs is None else self.change_outputs(outputs)
 
@@ -280,13 +296,3 @@ class TorchRun:
         if self._nudge is not None:
             nudge = self._nudge
             nudge_settings(self.optimizer, self.scheduler, lambda value: nudge_number(value, nudge.up()))
-
-
-def training_modes(module: torch.nn.Module) -> list[tuple[torch.nn.Module, bool]]:
-    """Returns every module with its mode in training: that which it is in, if any part of the root is in training.
-
-    A module that is wholly in evaluation mode is trained as its own `train()` says.
-    """
-    if not module.training:
-        module.train()
-    return [(inner, inner.training) for inner in module.modules()]

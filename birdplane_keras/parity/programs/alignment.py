@@ -1,0 +1,159 @@
+"""Which values two programs share, and where they part: NumPy on what was recorded."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from birdplane_keras.parity.core.tolerances import ROUNDING
+from birdplane_keras.parity.programs.program import Operation, Program, Value
+
+FLOOR = 1e-6  # relative to the largest number; sums of float32 are no nearer, whatever the copies show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parting:
+    """Where two programs part: operations whose inputs both have and whose results only one has.
+
+    Args:
+        port: Those of the port, in its order.
+        reference: Those of the reference.
+    """
+
+    port: Sequence[Operation]
+    reference: Sequence[Operation]
+
+
+class Known:
+    """The values of a program, asked whether they hold a value up to rounding, in whatever order its numbers are.
+
+    Args:
+        program: Whose values they are.
+        noise: For each operation, how far its statistics moved in copies that round otherwise: (operations, 5); none
+            where nothing was measured.
+    """
+
+    def __init__(self, program: Program, noise: np.ndarray) -> None:
+        values = program.values()
+        moved = np.zeros((len(values), 5))
+        moved[: len(noise)] = noise
+        self._by_size: dict[int, list[int]] = {}
+        for index, value in enumerate(values):
+            self._by_size.setdefault(value.size, []).append(index)
+        self._statistics = np.array([value.statistics for value in values]).reshape(-1, 5)
+        self._allowed = np.array([allowed(value) for value in values]).reshape(-1, 5) + ROUNDING.factor * moved
+
+    def holds(self, value: Value, moved: np.ndarray | float = 0.0) -> bool:
+        """Tells whether one of the values is this one, whose own statistics were seen to move so far."""
+        near = self._by_size.get(value.size)
+        if not near:
+            return False
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(self._statistics[near] - value.statistics)
+        return bool((apart <= self._allowed[near] + ROUNDING.factor * moved).all(axis=1).any())
+
+
+def allowed(value: Value) -> np.ndarray:
+    """Returns by how much the statistics of a value may move, (5,), where nothing was measured."""
+    size, largest = value.size, max(value.largest, 1e-30)
+    return FLOOR * np.array([size * largest, size * largest, size * largest**2, largest, largest])
+
+
+def measure(program: Program, copies: Iterable[Program]) -> np.ndarray:
+    """Returns how far the statistics of each operation moved in copies that round otherwise, (operations, 5).
+
+    A copy that made other operations says nothing of them.
+    """
+    furthest = np.zeros((len(program), 5))
+    names = [operation.name for operation in program]
+    for copy in copies:
+        if [operation.name for operation in copy] == names:
+            pairs = zip(program, copy, strict=True)
+            moved = [np.abs(one.value.statistics - other.value.statistics) for one, other in pairs]
+            furthest = np.fmax(furthest, np.array(moved).reshape(-1, 5))
+    return furthest
+
+
+def part(
+    port: Program, reference: Program, noise: np.ndarray, ends: tuple[Sequence[Value], Sequence[Value]]
+) -> Parting | None:
+    """Returns where two programs part on the way to what differs; `None` where nothing is seen.
+
+    Args:
+        port: The port's program.
+        reference: The reference's.
+        noise: As `measure` returns it, of the reference.
+        ends: The values that differ, as each side computed them.
+    """
+    unmeasured = np.zeros((len(port), 5))
+    ours = frontier(port, Known(reference, noise), unmeasured, ends[0])
+    theirs = frontier(reference, Known(port, unmeasured), noise, ends[1])
+    return Parting(port=ours, reference=theirs) if ours or theirs else None
+
+
+def frontier(program: Program, other: Known, noise: np.ndarray, ends: Sequence[Value]) -> list[Operation]:
+    """Returns the first operations behind some ends whose results the other program does not have.
+
+    Args:
+        program: One side's.
+        other: The values of the other side.
+        noise: How far the statistics of its operations moved, as `Known` takes it.
+        ends: The values that differ; one that the program does not hold leads nowhere.
+    """
+    foreign: dict[int, bool] = {}
+
+    def is_foreign(number: int) -> bool:
+        if number not in foreign:
+            value = program[number].value
+            foreign[number] = value.size > 0 and not other.holds(value, noise[number])
+        return foreign[number]
+
+    waiting = [number for number in starts_of(program, ends) if is_foreign(number)]
+    seen: set[int] = set()
+    first = []
+    while waiting:
+        number = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        behind = [source.made for source in program[number].sources if source.made is not None]
+        before = [made for made in behind if is_foreign(made) and not is_helper(program, made)]
+        before = [made for made in before if not is_given(program, made)]
+        waiting += before
+        if not before:
+            first.append(number)
+    return [program[number] for number in sorted(first)]
+
+
+def starts_of(program: Program, ends: Sequence[Value]) -> list[int]:
+    """Returns the operations that were the last to make some values."""
+    found = []
+    for end in ends:
+        equal = [
+            operation.number
+            for operation in program
+            if operation.value.size == end.size
+            and np.all(np.abs(operation.value.statistics - end.statistics) <= allowed(end))
+        ]
+        found += equal[-1:]
+    return found
+
+
+def is_given(program: Program, number: int) -> bool:
+    """Tells whether an operation only shows or copies what came from outside, as a batch does."""
+    made: int | None = number
+    while made is not None and program[made].reshapes:
+        made = program[made].sources[0].made
+    return made is None
+
+
+def is_helper(program: Program, number: int) -> bool:
+    """Tells whether an operation makes a number, or equal ones, of nothing but numbers in the code."""
+    waiting, seen = [number], set()
+    while waiting:
+        operation = program[waiting.pop()]
+        seen.add(operation.number)
+        if any(source.made is None and source.value.size != 1 for source in operation.sources):
+            return False
+        waiting += [s.made for s in operation.sources if s.made is not None and s.made not in seen]
+    return True

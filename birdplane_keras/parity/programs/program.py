@@ -1,0 +1,139 @@
+"""A training step as a list of operations: plain data, which say nothing of a framework."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+FORWARD, BACKWARD = "forward", "backward"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What is kept of the numbers in a tensor: what does not depend on their order.
+
+    Args:
+        shape: Of the tensor.
+        statistics: (5,) float64: sum, sum of absolute values, sum of squares, smallest, largest.
+        whole: Whether the numbers are whole, or truth values.
+    """
+
+    shape: tuple[int, ...]
+    statistics: np.ndarray
+    whole: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value."""
+        return float(max(abs(self.statistics[3]), abs(self.statistics[4])))
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "Value":
+        """Returns what is kept of an array."""
+        flat = np.asarray(array, np.float64).reshape(-1)
+        bounds = (flat.min(), flat.max()) if flat.size else (0, 0)
+        numbers = (flat.sum(), np.abs(flat).sum(), (flat * flat).sum(), *bounds)
+        whole = not np.issubdtype(np.asarray(array).dtype, np.inexact)
+        return cls(shape=np.shape(array), statistics=np.array(numbers), whole=whole)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of source that made an operation.
+
+    Args:
+        file: The name of its file.
+        number: Of the line.
+        function: In which it stands.
+        text: Of the line; empty where the source is not at hand.
+    """
+
+    file: str
+    number: int
+    function: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A tensor that an operation took.
+
+    Args:
+        made: The number of the operation that made it; `None` where it came from outside: a weight, a batch.
+        value: What it held.
+    """
+
+    made: int | None
+    value: Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Argument:
+    """What an operation was given besides tensors.
+
+    Args:
+        name: As ATen calls it.
+        value: Plain data.
+        usual: Whether it is what ATen takes where nothing is given.
+    """
+
+    name: str
+    value: Any
+    usual: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A call of an ATen operation, or one tensor's part of a call for many.
+
+    Args:
+        number: Its place in the program.
+        name: As ATen calls it, without its overload.
+        phase: `forward`, which includes the loss and the update, or `backward`.
+        sources: The tensors that it took, in order.
+        arguments: What else it was given, or took where nothing was given.
+        value: What it made, or what its argument held after it was written.
+        reshapes: Whether it only shows or copies the numbers that it took, all of them.
+        line: Of the user's own source; `None` where only libraries were at work.
+        layer: The layer or module that was at work, in words; empty where none was.
+    """
+
+    number: int
+    name: str
+    phase: str
+    sources: Sequence[Source]
+    arguments: Sequence[Argument] = ()
+    value: Value
+    reshapes: bool = False
+    line: Line | None = None
+    layer: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """The operations of a training step, in the order in which they ran."""
+
+    operations: Sequence[Operation] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self.operations)
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def __getitem__(self, number: int) -> Operation:
+        return self.operations[number]
+
+    def values(self) -> list[Value]:
+        """Returns every value that is made or taken."""
+        taken = [source.value for operation in self for source in operation.sources if source.made is None]
+        return [*(operation.value for operation in self), *taken]
