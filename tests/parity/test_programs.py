@@ -117,9 +117,9 @@ TOLD = {
     "label_smoothing_added": ("mul([32, 4], other=0.9)", "nll_loss_forward"),
     "second_loss_left_out": (None, "mse_loss"),
     "padding_trained": ("padding_idx=-1", "padding_idx=0"),
-    "learning_rate_of_another_value": ("alpha=-0.011", "alpha=-0.01)"),
-    "weight_decay_missing": ("add_([8, 16], mm", "add(mm, [16, 8], alpha=0.01)"),
-    "clipping_missing": ("add_([8, 16], mm", "norm(mm)"),
+    "learning_rate_of_another_value": ("-0.011)", "alpha=-0.01)"),
+    "weight_decay_missing": ("-0.05)", "add(mm, [16, 8], alpha=0.01)"),
+    "clipping_missing": ("-0.05)", "norm(mm)"),
     "adamw_of_another_decay": ("mul_([8, 16], other=0.99998)", "mul_([16, 8], other=0.99995)"),
 }
 
