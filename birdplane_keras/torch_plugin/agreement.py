@@ -65,23 +65,24 @@ def same_bits(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
         return one is other
     if same_at_once(one, other):  # as a rule; NaN has many forms
         return True
-    if not one.dtype.is_floating_point or (one.shape, one.dtype, one.device) != (
-        other.shape,
-        other.dtype,
-        other.device,
-    ):
+    if not one.dtype.is_floating_point or not same_kind(one, other):
         return False
     return bool(((one == other) & (one.signbit() == other.signbit()) | one.isnan() & other.isnan()).all())
 
 
 def same_at_once(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Tells whether two tensors agree in shape, type and every bit; it ends at the first that differs."""
-    if (one.shape, one.dtype, one.device) != (other.shape, other.dtype, other.device):
+    if not same_kind(one, other):
         return False
     if not one.dtype.is_floating_point:
         return torch.equal(one, other)
     bits = BITS[one.dtype.itemsize]
     return torch.equal(one.view(bits), other.view(bits))
+
+
+def same_kind(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Tells whether two tensors agree in shape, type and device."""
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
 
 
 def distance(one: torch.Tensor | None, other: torch.Tensor | None, noise: float = 0.0) -> float:

@@ -1,5 +1,6 @@
 """Which names a piece of code may read or write: seen in its bytecode, before it runs."""
 
+import dis
 import functools
 import sys
 import types
@@ -90,10 +91,15 @@ def names_of(code: types.CodeType, module: str) -> CodeNames:
         code=code,
         names=frozenset(code.co_names) | strings,
         strings=strings,
-        looks_up=bool(_LOOKS_UP.intersection(code.co_names)),
+        looks_up=bool(_LOOKS_UP.intersection(code.co_names)) or (not trusted and matches_classes(code)),
         catches=bool(code.co_exceptiontable) and not trusted,
         trusted=trusted,
     )
+
+
+def matches_classes(code: types.CodeType) -> bool:
+    """Tells whether code holds a pattern such as `case Point(x=0)`, which asks for attributes that may be missing."""
+    return any(instruction.opname == "MATCH_CLASS" for instruction in dis.get_instructions(code))
 
 
 @functools.cache

@@ -109,6 +109,8 @@ class Following(Noted):
             case Kind.MODULE:
                 return self._of_module(value, code)
             case Kind.CLASS:
+                if getattr(value, "_is_runtime_protocol", False) and rooted and not code.trusted:
+                    self.refuse(f"it asks for the protocol `{value.__name__}`, and who follows that cannot be watched")
                 own = [*self._class_attributes(value, code), *self._class_attributes(type(value), code)]
                 self.note_absent(value, None, code)
                 trusted = code.trusted and not is_users(value.__module__)

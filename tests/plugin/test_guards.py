@@ -1,6 +1,7 @@
 """What a step reads of Python's state is guarded, wherever it is; what cannot be watched makes the step decline."""
 
 import types
+import typing
 
 import pytest
 import torch
@@ -28,6 +29,17 @@ DECLINED = {
 }
 
 
+class Asked:
+    """Has nothing yet."""
+
+
+@typing.runtime_checkable
+class HasLater(typing.Protocol):
+    """What has it."""
+
+    later: float
+
+
 def scaled_by(read):
     def function(x):
         return [x * read()]
@@ -52,6 +64,27 @@ def test_what_cannot_be_watched_declines(name):
     read, _ = PLACES[name]()
     with pytest.raises(NotTraceableError, match=DECLINED[name]):
         trace(scaled_by(read), [torch.ones(2)])
+
+
+def test_an_attribute_that_a_pattern_asks_for_is_guarded():
+    holder = Asked()
+
+    def function(x):
+        match holder:
+            case Asked(later=scale):
+                return [x * scale]
+        return [x]
+
+    made = trace(function, [torch.ones(2)])
+    assert made.guards.hold()
+    holder.later = 0.5
+    assert not made.guards.hold()
+
+
+def test_a_protocol_declines():
+    holder = Asked()
+    with pytest.raises(NotTraceableError, match="the protocol `HasLater`"):
+        trace(lambda x: [x * 0.5 if isinstance(holder, HasLater) else x], [torch.ones(2)])
 
 
 def test_a_declined_step_has_not_moved_an_iterator():
