@@ -1,5 +1,6 @@
 """What a piece of code may read of a value: its names are followed, and what each place holds is noted."""
 
+import abc
 import builtins
 import types
 from collections.abc import Container, Iterable
@@ -30,6 +31,7 @@ from birdplane_keras.torch_plugin.places import (
     PLAIN,
     Attribute,
     Items,
+    Reading,
     contents,
     members,
     names_of_scope,
@@ -40,7 +42,12 @@ from birdplane_keras.torch_plugin.places import (
 
 _MOST_PLACES = 200_000
 _LARGEST_ARRAY = 1 << 25  # bytes that may be compared before every replay
+_REGISTERED = "which classes are registered with abstract ones"
 _OF_KERAS = ("_torch_params",)  # an item by which Keras tells PyTorch of its variables, made anew now and then
+
+
+def _keep(_: Any) -> None:
+    """What is registered stays so."""
 
 
 class Following(Noted):
@@ -111,6 +118,8 @@ class Following(Noted):
             case Kind.CLASS:
                 if getattr(value, "_is_runtime_protocol", False) and rooted and not code.trusted:
                     self.refuse(f"it asks for the protocol `{value.__name__}`, and who follows that cannot be watched")
+                if isinstance(value, abc.ABCMeta) and is_users(value.__module__):
+                    self.note_place(("registered",), partial(Reading, abc.get_cache_token, _keep, _REGISTERED), value)
                 own = [*self._class_attributes(value, code), *self._class_attributes(type(value), code)]
                 self.note_absent(value, None, code)
                 trusted = code.trusted and not is_users(value.__module__)

@@ -1,5 +1,6 @@
 """What a step reads of Python's state is guarded, wherever it is; what cannot be watched makes the step decline."""
 
+import abc
 import types
 import typing
 
@@ -85,6 +86,19 @@ def test_a_protocol_declines():
     holder = Asked()
     with pytest.raises(NotTraceableError, match="the protocol `HasLater`"):
         trace(lambda x: [x * 0.5 if isinstance(holder, HasLater) else x], [torch.ones(2)])
+
+
+def test_a_class_that_is_registered_with_an_abstract_one_is_seen():
+    class Abstract(abc.ABC):
+        @abc.abstractmethod
+        def number(self):
+            """Returns a number."""
+
+    holder = Asked()
+    made = trace(lambda x: [x * 0.5 if isinstance(holder, Abstract) else x], [torch.ones(2)])
+    assert made.guards.hold()
+    Abstract.register(Asked)
+    assert not made.guards.hold()
 
 
 def test_a_declined_step_has_not_moved_an_iterator():
