@@ -155,7 +155,7 @@ def thirds():
 
 
 def test_a_hypothesis_is_one_function_and_one_entry(monkeypatch):
-    assert check_parity(thirds(), steps=5).diagnosis[0].cause == "unknown"
+    assert check_parity(thirds(), steps=5).diagnosis[0].cause == "added_operation"
     source = causes.Source(rungs=("forward",), suppose=suppose_thirds)
     monkeypatch.setattr(causes, "HYPOTHESES", [*causes.HYPOTHESES, source])
     (finding,) = check_parity(thirds(), steps=5).diagnosis

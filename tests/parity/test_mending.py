@@ -78,7 +78,10 @@ def test_a_schedule_that_the_port_has_not_is_told_so():
 
 
 def test_a_change_after_which_nothing_can_be_compared_is_no_help():
-    """The layer that rescales hides the padding before it from who reads the settings; to pad twice is no cure."""
+    """The layer that rescales hides the padding before it from who reads the settings; to pad twice is no cure.
+
+    What the port computes there is told instead, and proved.
+    """
     module = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES)
     )
@@ -87,7 +90,9 @@ def test_a_change_after_which_nothing_can_be_compared_is_no_help():
         layers.GlobalAveragePooling2D(), layers.Dense(CLASSES),
     ]  # fmt: skip
     (finding,) = judged(image_pair(0, module=module, model=stack((8, 8, 3), ours), initialisation=False)).diagnosis
-    assert finding.cause == "unknown", finding.text
+    assert (finding.cause, finding.proved) == ("different_operation", True), finding.text
+    assert "in ZeroPadding2D" in finding.parting["port"][0]
+    assert [fix.tried for fix in finding.fixes] == [False]
 
 
 def test_the_one_activation_that_nobody_thought_of_is_found_by_mending_the_port():
@@ -99,17 +104,19 @@ def test_the_one_activation_that_nobody_thought_of_is_found_by_mending_the_port(
     assert finding.fix.startswith('activation 2 of 2: use the reference\'s activation, activation="sigmoid"')
 
 
-def test_of_two_mistakes_in_the_forward_pass_the_first_is_named():
-    """An epsilon, and an activation after it: neither alone explains the outputs."""
+def test_two_mistakes_in_the_forward_pass_are_both_named():
+    """An epsilon, and an activation right after it: neither alone explains the outputs."""
     pair = norms(1e-3)
     layers_of_port = [dense(FEATURES, FEATURES), layers.LayerNormalization(epsilon=1e-3), layers.ReLU()]
     pair = vector_pair(
         0, module=pair.torch_module, model=stack((FEATURES,), [*layers_of_port, dense(FEATURES, CLASSES)])
     )
-    (finding,) = judged(pair).diagnosis
-    assert finding.cause == "epsilon"
-    assert [fix.tried for fix in finding.fixes] == [True]
-    assert "so more differs" in finding.evidence
+    first, second = judged(pair).diagnosis
+    assert (first.cause, second.cause) == ("epsilon", "activation")
+    assert [first.proved, second.proved] == [True, True]
+    assert [fix.tried for fix in (*first.fixes, *second.fixes)] == [True, True]
+    assert 'activation="tanh"' in second.fix
+    assert "with all these changes" in first.evidence
 
 
 def test_what_lies_before_a_layer_that_receives_another_shape_is_in_doubt():

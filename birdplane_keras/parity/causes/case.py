@@ -1,7 +1,7 @@
 """A rung that failed, with everything that was measured on the way: what causes are read from."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.layers import record_keras
+from birdplane_keras.parity.sides.torch_run import TorchRun
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,8 @@ class Case:
         climb: What was measured up to it.
         budget: The time that may be spent.
         untried: What the search for the cause did not come to, in words.
+        changes: What has been put into the reference to explain what differs before.
+        changed: What the reference then computes.
     """
 
     bench: PairBench
@@ -35,6 +38,8 @@ class Case:
     climb: Climb
     budget: Budget
     untried: list[str] = field(default_factory=list)
+    changes: Sequence[Callable[[TorchRun], None]] = ()
+    changed: Probe | None = None
     _supposed: list[Any] | None = None
 
     def supposed(self, suppose: "Callable[[Case], list[Any]]") -> list[Any]:
@@ -60,8 +65,23 @@ class Case:
 
     @property
     def reference(self) -> Probe:
-        """The reference's first steps."""
-        return self.climb.first_steps()[1]
+        """The reference's first steps, as far as it was changed."""
+        return self.climb.first_steps()[1] if self.changed is None else self.changed
+
+    def change(self, run: TorchRun) -> None:
+        """Changes a run of the reference so."""
+        for change in self.changes:
+            change(run)
+
+    def changed_run(self) -> TorchRun:
+        """Returns a run of the reference, at its start, changed so."""
+        run = self.bench.reference()
+        self.change(run)
+        return run
+
+    def after(self, failed: Check, changes: Sequence[Callable[[TorchRun], None]], changed: Probe) -> "Case":
+        """Returns what is left to explain, once the reference is changed."""
+        return replace(self, failed=failed, changes=changes, changed=changed, _supposed=None)
 
     @cached_property
     def plan(self) -> list[np.ndarray]:

@@ -1,28 +1,28 @@
 """From a failed rung to its causes: what can be read off is read off, what cannot is searched for."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from birdplane_keras.errors import BirdplaneError, first_line
 from birdplane_keras.parity.causes import registry
 from birdplane_keras.parity.causes.advice import NOTHING, Advised, breaks_later, gets_further, passes_all, try_advice
 from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.course import explain_course, read_rates
 from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
-from birdplane_keras.parity.causes.hypothesis import Hypothesis
 from birdplane_keras.parity.causes.matching import read_ambiguity
-from birdplane_keras.parity.causes.parting import where_programs_part
 from birdplane_keras.parity.causes.reading import not_a_number
-from birdplane_keras.parity.causes.search import Explanation, rungs_from, search
+from birdplane_keras.parity.causes.supposing import asked, suppose
+from birdplane_keras.parity.causes.walk import Found, Walk, walk
 from birdplane_keras.parity.core.check import Check, first_failure
 from birdplane_keras.parity.core.climb import Climb
 from birdplane_keras.parity.core.finding import UNKNOWN, Finding
-from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
+from birdplane_keras.parity.core.records import STEP_RUNGS
 from birdplane_keras.parity.sides.bench import PairBench
+
+OPERATIONS = ("different_operation", "added_operation", "missing_operation")  # what no known mistake names
+Parting = Mapping[str, Sequence[str]]
 
 
 def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Finding]:
@@ -32,18 +32,8 @@ def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Fi
         return []
     case = Case(bench=bench, failed=failed, climb=climb, budget=Budget(bench.pair.search_seconds))
     found = merge(explain(case)) or in_doubt(case)
-    found[0] = replace(found[0], parting=show_programs(case))
     climb.notes += dict.fromkeys(case.untried)
     return found
-
-
-def show_programs(case: Case) -> Mapping[str, Sequence[str]] | None:
-    """Returns the operations at which both programs part, where that is seen."""
-    try:
-        return where_programs_part(case)
-    except Exception as error:  # code that runs as it is, and not while it is watched
-        case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
-        return None
 
 
 def in_doubt(case: Case) -> list[Finding]:
@@ -74,17 +64,27 @@ def unknown(case: Case) -> Finding:
 
 
 def merge(found: Iterable[Finding]) -> list[Finding]:
-    """Returns one finding for each cause: its first text, all evidence, and every fix."""
-    causes: dict[str, Finding] = {}
+    """Returns one finding for each known cause: its first text, all evidence, every fix, and where programs part."""
+    causes: dict[tuple[str, str], Finding] = {}
     for finding in found:
-        first = causes.get(finding.cause)
+        key = (finding.cause, finding.text if finding.cause in OPERATIONS else "")
+        first = causes.get(key)
         if first is None:
-            causes[finding.cause] = finding
+            causes[key] = finding
             continue
-        evidence = first.evidence if finding.text in first.evidence else f"{first.evidence}; also: {finding.text}"
+        told = finding.text in first.evidence or finding.text == first.text
+        evidence = first.evidence if told else f"{first.evidence}; also: {finding.text}"
         fixes = list({fix.text: fix for fix in (*first.fixes, *finding.fixes)}.values())
-        causes[finding.cause] = replace(first, evidence=evidence, fixes=tuple(fixes))
+        parting = both_partings(first.parting, finding.parting)
+        causes[key] = replace(first, evidence=evidence, fixes=tuple(fixes), parting=parting)
     return list(causes.values())
+
+
+def both_partings(first: Parting | None, other: Parting | None) -> Parting | None:
+    """Returns what is told of two places, each line once."""
+    if first is None or other is None:
+        return first or other
+    return {side: list(dict.fromkeys([*first[side], *other[side]])) for side in first}
 
 
 def explain(case: Case) -> list[Finding]:
@@ -97,30 +97,12 @@ def explain(case: Case) -> list[Finding]:
         return explain_course(case, suppose(case))
     if case.rung not in STEP_RUNGS:
         return []
+    found = explain_step(case)
     for name, value in case.port.tensors[case.rung].items():
         if not np.isfinite(value).all():
-            return [not_a_number(case.rung, name, value)]
-    return try_advice(case, explain_step(case), lambda: gets_further(case))
-
-
-def asked(source: Callable[[Case], Iterable[Any]], case: Case) -> list[Any]:
-    """Returns what a source yields: one that fails on these models is told of, and takes no verdict with it."""
-    try:
-        return list(source(case))
-    except BirdplaneError:
-        raise
-    except Exception as error:
-        case.untried.append(f"{source.__name__} could not be asked for causes: {first_line(error)}")
-        return []
-
-
-def suppose(case: Case) -> list[Hypothesis]:
-    """Returns the hypotheses for the rung, the likeliest first: those about the layer that differs before others."""
-    sources = [source.suppose for source in registry.HYPOTHESES if case.rung in source.rungs]
-    found = [hypothesis for source in sources for hypothesis in asked(source, case)]
-    place = case.failed.place
-    layer = None if place is None else place.layer
-    return sorted(found, key=lambda hypothesis: layer not in hypothesis.layers) if layer else found
+            parting = found[0].parting if found else None
+            return [replace(not_a_number(case.rung, name, value), parting=parting)]
+    return found
 
 
 def explain_layer(case: Case) -> Finding | None:
@@ -164,37 +146,76 @@ def explain_update(case: Case) -> Finding | None:
         advice=[made],
     )
     (finding,) = try_advice(case, [advised], lambda: passes_all(case))
-    return finding if any(fix.tried for fix in finding.fixes) else None
+    return replace(finding, proved=True) if any(fix.tried for fix in finding.fixes) else None
 
 
-def explain_step(case: Case) -> list[Advised]:
-    """Returns the known mistakes that explain a failed rung of the first steps."""
-    unfit: dict[str, str] = {}  # cause -> the first mistake of it that this reference cannot make
-
-    def try_it(hypothesis: Hypothesis, *, the_rung_alone: bool = False, nudge: int | None = None) -> Probe | None:
-        until = case.rung if the_rung_alone else None
-        made = case.bench.probe_changed(case.plan, hypothesis.change, until, nudge=nudge)
-        if made is None:
-            unfit.setdefault(hypothesis.cause, hypothesis.text)
-        return made
-
-    found = search(case.rung, case.supposed(suppose), case.port, case.reference, case.climb.noise, try_it, case.budget)
-    untried = found.describe_untried(case.pair.search_seconds)
-    if untried and (found.best is None or found.best.explained < len(rungs_from(case.rung))):
-        case.untried.append(untried)
-    if found.best is None and unfit:
-        case.untried.append(f"this reference cannot make these mistakes: {', '.join(unfit)}")
-    return [] if found.best is None else [tell(case.rung, part, found.best) for part in found.best.hypothesis.members]
+def explain_step(case: Case) -> list[Finding]:
+    """Returns every place at which the first steps part: known mistakes, or the operations themselves."""
+    walked = walk(case)
+    if case.rung == "forward" and walked.found and not walked.found[0].names:
+        ambiguity = read_ambiguity(case)
+        if ambiguity is not None and any(fix.tried for fix in ambiguity.fixes):
+            return [ambiguity]
+    kinds: dict[tuple, Found] = {}
+    for found in walked.found:  # the same mistake in many places is told of once
+        unnamed = found.place if not found.names and found.change is not None else None
+        kinds.setdefault((id(found),) if unnamed is None else unnamed.kind, found)
+    return [finding for found in kinds.values() for finding in tell_place(found, walked)]
 
 
-def tell(rung: str, part: Hypothesis, best: Explanation) -> Advised:
-    """Returns the cause of a hypothesis that explains some rungs, by itself or as part of a whole."""
-    others = len(best.hypothesis.members) - 1
-    change = f"this and {others} more of these changes" if others else "this change"
-    rungs = rungs_from(rung)
-    near = f"at most {best.near:.2g} times what rounding is allowed" if best.near else "to the last bit"
-    told = f"the reference with {change} computes what the port does at {', '.join(rungs[: best.explained])} ({near})"
-    if best.explained < len(rungs):
-        told += f"; {rungs[best.explained]} is not explained by it, so something else differs, too"
-    evidence = f"{part.evidence}; {told}" if part.evidence else told
-    return Advised(cause=part.cause, rung=rung, text=part.text, evidence=evidence, advice=part.advice)
+def tell_place(found: Found, walked: Walk) -> list[Finding]:
+    """Returns what is told of a place at which the sides part."""
+    parting = None if found.place is None else found.place.told
+    rest, rung = describe_proof(walked), found.case.rung
+    if found.names:
+        advised = [
+            Advised(
+                cause=part.cause,
+                rung=rung,
+                text=part.text,
+                evidence="; ".join(filter(None, (part.evidence, rest))),
+                advice=part.advice,
+            )
+            for part in found.names
+        ]
+        told = try_advice(found.case, advised, lambda: gets_further(found.case))
+        return [replace(finding, parting=parting, proved=walked.proved) for finding in told]
+    if found.change is None or parting is None:
+        return [replace(finding, parting=parting) for finding in in_doubt(found.case)]
+    mended = explain_layer(found.case) if not found.case.changes else None
+    if mended is not None:
+        return [replace(mended, parting=parting, proved=walked.proved)]
+    cause, text = describe_parting(parting)
+    return [
+        Finding(
+            cause=cause,
+            rung=rung,
+            text=text,
+            evidence=rest,
+            fixes=(NOTHING,),
+            parting=parting,
+            proved=walked.proved,
+        )
+    ]
+
+
+def describe_parting(parting: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    """Returns what to call a place at which operations differ, and in a sentence how they do."""
+    ours, theirs = parting["port"], parting["reference"]
+    if ours and theirs:
+        return "different_operation", f"the port computes {ours[0]}; the reference computes {theirs[0]}"
+    if ours:
+        return "added_operation", f"the port computes {ours[0]}, which the reference does not"
+    return "missing_operation", f"the reference computes {theirs[0]}, which the port does not"
+
+
+def describe_proof(walked: Walk) -> str:
+    """Returns in words what the reference computes once it does at every place what the port does."""
+    several = "all these changes" if sum(found.change is not None for found in walked.found) > 1 else "this change"
+    told = ""
+    if walked.explained:
+        told = f"the reference with {several} computes what the port does at {', '.join(walked.explained)}"
+    if walked.left is None or walked.proved:
+        return told
+    rest = f"{walked.left} is not explained"
+    return f"{told}; {rest}, so something else differs, too" if told else rest

@@ -59,10 +59,6 @@ def together(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
     """Returns the hypothesis that all of these hold at once."""
     parts = [member for hypothesis in hypotheses for member in hypothesis.members]
 
-    def change(run: TorchRun) -> None:
-        for part in parts:
-            part.change(run)
-
     texts = list(dict.fromkeys(part.text for part in parts))
     return Hypothesis(
         cause=parts[0].cause,
@@ -73,8 +69,18 @@ def together(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
         parts=tuple(parts),
         coarse=any(part.coarse for part in parts),
         fitted=any(part.fitted for part in parts),
-        change=change,
+        change=all_of([part.change for part in parts]),
     )
+
+
+def all_of(changes: Sequence[Change]) -> Change:
+    """Returns the change that makes several."""
+
+    def change(run: TorchRun) -> None:
+        for each in changes:
+            each(run)
+
+    return change
 
 
 def advise(text: str, mend: Mend | None = None) -> tuple[Advice]:

@@ -38,4 +38,5 @@ def read_off(
         text=text,
         evidence=evidence,
         fixes=tuple(Fix(text=line, tried=tried) for line in fixes),
+        proved=True,
     )

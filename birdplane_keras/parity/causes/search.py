@@ -106,21 +106,48 @@ def explain(
     if changed is None:
         return None
     noise = with_unmeasured(noise, changed, rungs_from(rung), lambda nudge: try_it(hypothesis, nudge=nudge))
-    explained = count_explained(rung, port, changed, noise, slack)
-    if explained <= hypothesis.fitted:
+    if count_explained(rung, port, changed, noise, slack) <= hypothesis.fitted:
         return None
+    explained = count_with_draws(
+        rung, port, changed, noise, slack, lambda nudge: try_it(hypothesis, nudge=nudge), budget
+    )
+    near = closeness(rung, port, changed, noise)
+    return Explanation(hypothesis=hypothesis, explained=explained, near=near)
+
+
+def count_with_draws(
+    rung: str,
+    port: Probe,
+    changed: Probe,
+    noise: Noise,
+    slack: float,
+    draw: Callable[[int], Probe | None],
+    budget: Budget,
+) -> int:
+    """Returns what `count_explained` does; where that is not all, nudged copies show how far rounding jumps.
+
+    Args:
+        rung: The one that failed.
+        port: What the port computed.
+        changed: What the changed reference computed.
+        noise: rung -> tensor -> noise, of the reference as it was.
+        slack: Of the failed rung.
+        draw: Makes the changed reference's steps nudged.
+        budget: Of time.
+    """
+    noise = with_unmeasured(noise, changed, rungs_from(rung), draw)
+    explained = count_explained(rung, port, changed, noise, slack)
     jumps: Noise | None = None
     for nudge in range(DRAWS):
         if explained == len(rungs_from(rung)) or budget.spent:
             break
-        draw = try_it(hypothesis, nudge=nudge)
-        if draw is None:
+        drawn = draw(nudge)
+        if drawn is None:
             break
-        jumps = distances(changed, draw, jumps)
+        jumps = distances(changed, drawn, jumps)
         widened = widen_noise(noise, jumps, share=AT_A_KINK / ROUNDING.factor)
         explained = max(explained, count_explained(rung, port, changed, {**widened, rung: noise[rung]}, slack))
-    near = closeness(rung, port, changed, noise)
-    return Explanation(hypothesis=hypothesis, explained=explained, near=near)
+    return explained
 
 
 def with_unmeasured(noise: Noise, changed: Probe, rungs: Sequence[str], draw: Callable[[int], Probe | None]) -> Noise:
@@ -141,7 +168,8 @@ def with_unmeasured(noise: Noise, changed: Probe, rungs: Sequence[str], draw: Ca
 def count_explained(rung: str, port: Probe, changed: Probe, noise: Noise, slack: float) -> int:
     """Returns at how many rungs, from the one that failed on, the changed reference is the port; `slack` is of that."""
     for index, later in enumerate(rungs_from(rung)):
-        if closeness(later, port, changed, noise) > (slack if later == rung else SLACK):
+        blank = later != rung
+        if closeness(later, port, changed, noise, blank=blank) > (SLACK if blank else slack):
             return index
     return len(rungs_from(rung))
 
@@ -175,10 +203,15 @@ def rungs_from(rung: str) -> Sequence[str]:
     return STEP_RUNGS[STEP_RUNGS.index(rung) :]
 
 
-def closeness(rung: str, port: Probe, changed: Probe, noise: Noise) -> float:
-    """Returns the largest difference between the port and the changed reference, in units of the rung's tolerance."""
+def closeness(rung: str, port: Probe, changed: Probe, noise: Noise, *, blank: bool = False) -> float:
+    """Returns the largest difference between the port and the changed reference, in units of the rung's tolerance.
+
+    Numbers that are not ones on both sides are the same; where there are no others, the sides agree if `blank` says so.
+    """
     ours, theirs = port.beside(changed, rung), changed.beside(port, rung)
     if not ours or set(ours) != set(theirs):
+        return np.inf
+    if not blank and not any(np.isfinite(value).any() for value in theirs.values()):
         return np.inf
     apart = 0.0
     for name, value in theirs.items():
@@ -193,6 +226,9 @@ def distance(ours: np.ndarray, theirs: np.ndarray, noise: float) -> float:
     """Returns the largest difference of a tensor in units of its noise."""
     if ours.shape != theirs.shape:
         return np.inf
+    if np.isnan(theirs).any() and np.array_equal(np.isnan(ours), np.isnan(theirs)):  # what one breaks, both break
+        ours, theirs = np.nan_to_num(ours, nan=0.0), np.nan_to_num(theirs, nan=0.0)
+        noise = 0.0 if np.isnan(noise) else noise
     scale = float(np.abs(theirs).max(initial=0.0)) * float(np.finfo(np.float32).eps)
     allowed = max(noise, scale, float(np.finfo(np.float32).tiny))
     largest = float(np.abs(np.subtract(ours, theirs, dtype=np.float64)).max(initial=0.0))

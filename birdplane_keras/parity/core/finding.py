@@ -36,6 +36,8 @@ class Finding:
         fixes: What to change, a line for each place.
         parting: The operations at which both programs part, in words: `port` and `reference`; `None` where it is not
             seen, or told of another finding.
+        proved: Whether the reference with this, and with what else was found, computes what the port does; or it was
+            read off both sides as it is.
     """
 
     cause: str
@@ -44,6 +46,7 @@ class Finding:
     evidence: str
     fixes: Sequence[Fix]
     parting: Mapping[str, Sequence[str]] | None = None
+    proved: bool = False
 
     @property
     def fix(self) -> str:
@@ -53,6 +56,12 @@ class Finding:
     def content(self) -> dict[str, Any]:
         """Returns the finding as plain data."""
         fixes = [{"text": fix.text, "tried": fix.tried} for fix in self.fixes]
-        told = {"cause": self.cause, "rung": self.rung, "text": self.text, "evidence": self.evidence}
+        told = {
+            "cause": self.cause,
+            "rung": self.rung,
+            "text": self.text,
+            "evidence": self.evidence,
+            "proved": self.proved,
+        }
         parting = None if self.parting is None else {side: list(lines) for side, lines in self.parting.items()}
         return told | {"fix": self.fix, "fixes": fixes, "parting": parting}

@@ -1,6 +1,6 @@
 """Which values two programs share, and where they part: NumPy on what was recorded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,14 +34,24 @@ class Known:
     """
 
     def __init__(self, program: Program, noise: np.ndarray) -> None:
-        values = program.values()
+        self._hold(program.values(), noise, 1.0)
+
+    @classmethod
+    def of(cls, values: Sequence[Value], factor: float = 1.0) -> "Known":
+        """Returns what asks some values alone; `factor` times as far apart as usual they still count as the same."""
+        known = cls.__new__(cls)
+        known._hold(values, np.zeros((0, 5)), factor)
+        return known
+
+    def _hold(self, values: Sequence[Value], noise: np.ndarray, factor: float) -> None:
         moved = np.zeros((len(values), 5))
         moved[: len(noise)] = noise
         self._by_size: dict[int, list[int]] = {}
         for index, value in enumerate(values):
             self._by_size.setdefault(value.size, []).append(index)
         self._statistics = np.array([value.statistics for value in values]).reshape(-1, 5)
-        self._allowed = np.array([allowed(value) for value in values]).reshape(-1, 5) + ROUNDING.factor * moved
+        usual = np.array([allowed(value) for value in values]).reshape(-1, 5)
+        self._allowed = factor * usual + ROUNDING.factor * moved
 
     def holds(self, value: Value, moved: np.ndarray | float = 0.0) -> bool:
         """Tells whether one of the values is this one, whose own statistics were seen to move so far."""
@@ -75,7 +85,11 @@ def measure(program: Program, copies: Iterable[Program]) -> np.ndarray:
 
 
 def part(
-    port: Program, reference: Program, noise: np.ndarray, ends: tuple[Sequence[Value], Sequence[Value]]
+    port: Program,
+    reference: Program,
+    noise: np.ndarray,
+    ends: tuple[Sequence[Value], Sequence[Value]],
+    apart: tuple[Collection[int], Collection[int]] = ((), ()),
 ) -> Parting | None:
     """Returns where two programs part on the way to what differs; `None` where nothing is seen.
 
@@ -84,14 +98,17 @@ def part(
         reference: The reference's.
         noise: As `measure` returns it, of the reference.
         ends: The values that differ, as each side computed them.
+        apart: Operations of each side that make the same numbers in another order.
     """
     unmeasured = np.zeros((len(port), 5))
-    ours = frontier(port, Known(reference, noise), unmeasured, ends[0])
-    theirs = frontier(reference, Known(port, unmeasured), noise, ends[1])
+    ours = frontier(port, Known(reference, noise), unmeasured, ends[0], apart[0])
+    theirs = frontier(reference, Known(port, unmeasured), noise, ends[1], apart[1])
     return Parting(port=ours, reference=theirs) if ours or theirs else None
 
 
-def frontier(program: Program, other: Known, noise: np.ndarray, ends: Sequence[Value]) -> list[Operation]:
+def frontier(
+    program: Program, other: Known, noise: np.ndarray, ends: Sequence[Value], apart: Collection[int] = ()
+) -> list[Operation]:
     """Returns the first operations behind some ends whose results the other program does not have.
 
     Args:
@@ -99,16 +116,28 @@ def frontier(program: Program, other: Known, noise: np.ndarray, ends: Sequence[V
         other: The values of the other side.
         noise: How far the statistics of its operations moved, as `Known` takes it.
         ends: The values that differ; one that the program does not hold leads nowhere.
+        apart: Operations that the other side does not make, although it has their numbers, in another order.
+    """
+    return foreign_behind(program, other, noise, ends, apart)[0]
+
+
+def foreign_behind(
+    program: Program, other: Known, noise: np.ndarray, ends: Sequence[Value], apart: Collection[int] = ()
+) -> tuple[list[Operation], list[int]]:
+    """Returns what `frontier` does, and the numbers of all operations from there to the ends that are foreign.
+
+    The ends are among these in any case: the other side may have made them on its way to something else.
     """
     foreign: dict[int, bool] = {}
 
     def is_foreign(number: int) -> bool:
         if number not in foreign:
             value = program[number].value
-            foreign[number] = value.size > 0 and not other.holds(value, noise[number])
+            foreign[number] = number in apart or (value.size > 0 and not other.holds(value, noise[number]))
         return foreign[number]
 
-    waiting = [number for number in starts_of(program, ends) if is_foreign(number)]
+    starts = starts_of(program, ends)
+    waiting = [number for number in starts if is_foreign(number)]
     seen: set[int] = set()
     first = []
     while waiting:
@@ -122,20 +151,20 @@ def frontier(program: Program, other: Known, noise: np.ndarray, ends: Sequence[V
         waiting += before
         if not before:
             first.append(number)
-    return [program[number] for number in sorted(first)]
+    return [program[number] for number in sorted(first)], sorted({*seen, *starts})
 
 
 def starts_of(program: Program, ends: Sequence[Value]) -> list[int]:
-    """Returns the operations that were the last to make some values."""
+    """Returns the operations that were the first to make some values: others copy them, for metrics say."""
     found = []
     for end in ends:
         equal = [
             operation.number
             for operation in program
             if operation.value.size == end.size
-            and np.all(np.abs(operation.value.statistics - end.statistics) <= allowed(end))
+            and np.allclose(operation.value.statistics, end.statistics, rtol=0, atol=allowed(end), equal_nan=True)
         ]
-        found += equal[-1:]
+        found += equal[:1]
     return found
 
 

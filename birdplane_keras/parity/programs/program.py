@@ -70,10 +70,12 @@ class Source:
     Args:
         made: The number of the operation that made it; `None` where it came from outside: a weight, a batch.
         value: What it held.
+        weight: The name of the weight that it is, on its side; empty where it is none.
     """
 
     made: int | None
     value: Value
+    weight: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +105,10 @@ class Operation:
         arguments: What else it was given, or took where nothing was given.
         value: What it made, or what its argument held after it was written.
         reshapes: Whether it only shows or copies the numbers that it took, all of them.
+        views: Whether it shows some of the numbers that it took.
         line: Of the user's own source; `None` where only libraries were at work.
         layer: The layer or module that was at work, in words; empty where none was.
+        behind: The number of the operation of the forward pass that one of the backward pass is of.
     """
 
     number: int
@@ -114,8 +118,10 @@ class Operation:
     arguments: Sequence[Argument] = ()
     value: Value
     reshapes: bool = False
+    views: bool = False
     line: Line | None = None
     layer: str = ""
+    behind: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,30 +1,61 @@
 """Records a training step as a program, whatever code makes it: every ATen operation, its values and its line."""
 
-import linecache
+import contextlib
 import sys
-import types
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 
-from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves
-from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Argument, Line, Operation, Program, Source, Value
+from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves, tree_map
+from birdplane_keras.parity.programs.dispatched import COPIES, parts, shows, tensors_in, value_of
+from birdplane_keras.parity.programs.frames import user_line
+from birdplane_keras.parity.programs.program import (
+    BACKWARD,
+    FORWARD,
+    Argument,
+    Line,
+    Operation,
+    Program,
+    Source,
+    Value,
+)
 from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
-_LIBRARIES = ("torch", "keras", "optree", "numpy", "greenlet")
-_JUDGE = Path(__file__).parents[1]
-_PLUGIN = Path(__file__).parents[2] / "torch_plugin"
-_STANDARD_LIBRARY = Path(linecache.__file__).parent
-_MADE_WHERE = ("device", "layout", "pin_memory", "memory_format", "out")
-_HIDDEN = ("running_mean", "running_var")  # written, and no schema says so
-_COPIES = {"clone", "_to_copy", "contiguous", "copy", "copy_", "lift_fresh", "lift_fresh_copy", "detach_copy"}
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where a tensor stood among the arguments of an operation: the place of its source."""
+
+    place: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """How an operation was called, so that it can be called again.
+
+    Args:
+        function: Of ATen.
+        args: As they were given, a `Slot` in place of each tensor.
+        kwargs: Likewise.
+        sources: Every tensor that was given, in the order of the slots.
+        leaf: Which tensor of the result was recorded; `None` where it was an argument that no result shows, or a part
+            of a call for many tensors: such a call is not made again.
+        graded: Whether autograd was on.
+    """
+
+    function: Any
+    args: tuple
+    kwargs: Mapping[str, Any]
+    sources: Sequence[Source]
+    leaf: int | None
+    graded: bool
 
 
 class Recording(TorchDispatchMode):
@@ -32,14 +63,25 @@ class Recording(TorchDispatchMode):
 
     Args:
         names: `id` of a module -> its name within the model.
+        weights: Returns address of a weight's memory -> its name; asked when the first operation is made.
+        wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`.
     """
 
-    def __init__(self, names: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        names: Mapping[int, str],
+        weights: Callable[[], Mapping[int, str]] = dict,
+        wanted: Container[int] = (),
+    ) -> None:
         super().__init__()
         self._names = names
+        self._weights_of, self._wanted = weights, wanted
         self._operations: list[Operation] = []
         self._makers: dict[int, _Maker] = {}  # id of a storage that is alive -> who made what lies in it
         self._forward: dict[int, int] = {}  # sequence number of autograd's node -> operation that it is of
+        self._outside: dict[tuple, Value] = {}  # where a tensor from outside lies, and its version -> what it holds
+        self.made: list[Made] = []  # one for each operation
+        self.kept: dict[tuple[int, int], torch.Tensor] = {}  # operation and slot -> what was taken there
 
     def program(self) -> Program:
         """Returns what was recorded."""
@@ -48,22 +90,48 @@ class Recording(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         sequence = torch._C._autograd._get_sequence_nr() - 1
-        taken = [self._source(tensor) for tensor in tensors_in((args, kwargs))]
-        result = func(*args, **kwargs)
+        tensors = tensors_in((args, kwargs))
+        taken = [(tensor, self._source(tensor)) for tensor in tensors]
         first = len(self._operations)
+        if first in self._wanted:
+            self.kept |= {(first, slot): tensor.detach().clone() for slot, tensor in enumerate(tensors)}
+        called = _as_called(func, args, kwargs, [source for _, source in taken])
+        result = func(*args, **kwargs)
         for made, sources, arguments in parts(func, args, kwargs, result, taken):
             self._note(func, made, sources, arguments)
+        leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        alone = not func._schema.name.startswith(("aten::_foreach_", "aten::_fused_"))
+        for place in range(len(self._operations) - first):
+            self.made.append(replace(called, leaf=place if alone and place < len(leaves) else None))
         if len(self._operations) > first and self._operations[first].phase == FORWARD:
             self._forward.setdefault(sequence, first)
         return result
 
-    def _source(self, tensor: torch.Tensor) -> "tuple[torch.Tensor, Source]":
-        maker = self._makers.get(id(tensor.untyped_storage())) if tensor.layout == torch.strided else None
-        return tensor, Source(made=None if maker is None else maker.of(tensor), value=value_of(tensor))
+    @cached_property
+    def _weights(self) -> Mapping[int, str]:
+        return self._weights_of()
+
+    def _source(self, tensor: torch.Tensor) -> Source:
+        if tensor.layout != torch.strided:
+            return Source(made=None, value=value_of(tensor))
+        storage = tensor.untyped_storage()
+        maker = self._makers.get(id(storage))
+        number, exact = (None, False) if maker is None else maker.of(tensor)
+        weight = self._weights.get(storage.data_ptr(), "")
+        if number is not None:
+            value = self._operations[number].value if exact else value_of(tensor)
+            return Source(made=number, value=value, weight=weight)
+        if not weight:
+            return Source(made=None, value=value_of(tensor))
+        key = (storage.data_ptr(), _geometry(tensor), tensor._version)
+        if key not in self._outside:
+            self._outside[key] = value_of(tensor)
+        return Source(made=None, value=self._outside[key], weight=weight)
 
     def _note(self, func: Any, made: torch.Tensor, sources: list[Source], arguments: list[Argument]) -> None:
         number, node = len(self._operations), torch._C._current_autograd_node()
         name = func._schema.name.partition("::")[2].removeprefix("_foreach_")
+        made_by = None
         if node is None:
             line, layer = user_line(sys._getframe(2), self._names)
             phase = FORWARD
@@ -81,21 +149,23 @@ class Recording(TorchDispatchMode):
                 sources=sources,
                 arguments=arguments,
                 value=value,
-                reshapes=whole_source and (shows(func) or name in _COPIES),
+                views=shows(func),
+                reshapes=whole_source and (shows(func) or name in COPIES),
                 line=line,
                 layer=layer,
+                behind=made_by,
             )
         )
         if made.layout == torch.strided:
-            self._remember(made, number, writes=not shows(func))
+            self._remember(made, number, writes=not shows(func), cuts=name == "detach")
 
-    def _remember(self, made: torch.Tensor, number: int, *, writes: bool) -> None:
+    def _remember(self, made: torch.Tensor, number: int, *, writes: bool, cuts: bool) -> None:
         storage = made.untyped_storage()
         maker = self._makers.get(id(storage))
         if maker is None:
             key = id(storage)
             maker = self._makers[key] = _Maker(weakref.ref(storage, lambda _: self._makers.pop(key, None)))
-        maker.note(made, number, writes=writes)
+        maker.note(made, number, writes=writes, cuts=cuts)
 
 
 class _Maker:
@@ -103,161 +173,49 @@ class _Maker:
 
     def __init__(self, alive: Any) -> None:
         self._alive = alive
+        self._tensors: dict[tuple, int] = {}  # no tensor is held, so its id may come again: in its place, too, is rare
         self._views: dict[tuple, int] = {}
         self._written: int | None = None
 
-    def note(self, tensor: torch.Tensor, number: int, *, writes: bool) -> None:
-        """Notes that an operation showed a view, or made or wrote its numbers."""
-        self._views[_geometry(tensor)] = number
+    def note(self, tensor: torch.Tensor, number: int, *, writes: bool, cuts: bool) -> None:
+        """Notes that an operation showed a view, or made or wrote its numbers.
+
+        What is cut off from the gradients is another tensor in the same place: autograd keeps some results so.
+        """
+        place = _geometry(tensor)
+        self._tensors[id(tensor), place] = number
+        if not cuts:
+            self._views[place] = number
         if writes:
             self._written = number
 
-    def of(self, tensor: torch.Tensor) -> int | None:
+    def of(self, tensor: torch.Tensor) -> tuple[int | None, bool]:
         """Returns the number of the operation that a view is of; `None` where only others were shown.
 
-        That is the one which showed it, unless another has written there since.
+        That is the one which showed it, unless another has written there since. And whether it holds the same numbers.
         """
-        numbers = [number for number in (self._views.get(_geometry(tensor)), self._written) if number is not None]
-        return max(numbers, default=None)
+        place = _geometry(tensor)
+        shown = self._tensors.get((id(tensor), place), self._views.get(place))
+        if self._written is None or (shown is not None and shown >= self._written):
+            return shown, shown is not None
+        return self._written, False
 
 
 def _geometry(tensor: torch.Tensor) -> tuple:
     return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
+def _as_called(func: Any, args: tuple, kwargs: Mapping[str, Any], sources: Sequence[Source]) -> Made:
+    places = count()
+    slotted = tree_map(
+        lambda leaf: Slot(place=next(places)) if isinstance(leaf, torch.Tensor) else leaf, (args, dict(kwargs))
+    )
+    graded = torch.is_grad_enabled()
+    return Made(function=func, args=slotted[0], kwargs=slotted[1], sources=sources, leaf=None, graded=graded)
+
+
 def _where(operation: Operation) -> tuple[Line | None, str]:
     return operation.line, operation.layer
-
-
-def parts(
-    func: Any, args: tuple, kwargs: dict, result: Any, taken: "list[tuple[torch.Tensor, Source]]"
-) -> Iterator[tuple[torch.Tensor, list[Source], list[Argument]]]:
-    """Yields what a call made or wrote, with the sources and the arguments of each: one for each tensor of a list."""
-    sources = {id(tensor): source for tensor, source in taken}
-    written = written_by(func, args, kwargs)
-    name = func._schema.name
-    if name.startswith(("aten::_foreach_", "aten::_fused_")):
-        made = written or [item for item in tree_leaves(result) if isinstance(item, torch.Tensor)]
-        count = max((len(arg) for arg in args if isinstance(arg, list | tuple)), default=0)
-        for place, tensor in enumerate(made):
-            index = place % max(count, 1)
-            own = [arg[index] if isinstance(arg, list | tuple) and len(arg) == count else arg for arg in args]
-            yield tensor, sources_of(func, (own, kwargs), sources), arguments_of(func, own, kwargs)
-        return
-    made = [item for item in tree_leaves(result) if isinstance(item, torch.Tensor)]
-    known = {id(tensor) for tensor in made}
-    for tensor in [*made, *(tensor for tensor in written if id(tensor) not in known)]:
-        yield tensor, sources_of(func, (args, kwargs), sources), arguments_of(func, args, kwargs)
-
-
-def sources_of(func: Any, given: Any, sources: dict[int, Source]) -> list[Source]:
-    """Returns the sources among the arguments of a call."""
-    found = [sources[id(tensor)] for tensor in tensors_in(given) if id(tensor) in sources]
-    return found[1:2] if func._schema.name == "aten::copy_" else found  # what it writes on does not count
-
-
-def arguments_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Argument]:
-    """Returns what of a call's arguments is no tensor, without what says where its result is made."""
-    found = []
-    for position, argument in enumerate(func._schema.arguments):
-        usual = argument.default_value if argument.has_default_value() else None
-        value = args[position] if position < len(args) else kwargs.get(argument.name, usual)
-        if argument.name not in _MADE_WHERE and value is not None and not tensors_in(value):
-            found.append(Argument(name=argument.name, value=plain(value), usual=plain(value) == plain(usual)))
-    return found
-
-
-def plain(value: Any) -> Any:
-    """Returns an argument as plain data."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value).removeprefix("torch.")
-
-
-def tensors_in(given: Any) -> list[torch.Tensor]:
-    """Returns the tensors in nested arguments."""
-    return [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
-
-
-def written_by(func: Any, args: tuple, kwargs: dict) -> list[torch.Tensor]:
-    """Returns the arguments that a call writes; the running statistics of a normalisation, too."""
-    written = []
-    for position, argument in enumerate(func._schema.arguments):
-        writes = argument.alias_info is not None and argument.alias_info.is_write
-        hidden = argument.name in _HIDDEN and "batch_norm" in func._schema.name and "backward" not in func._schema.name
-        if writes or hidden:
-            given = args[position] if position < len(args) else kwargs.get(argument.name)
-            written += tensors_in(given)
-    return written
-
-
-@cache
-def shows(func: Any) -> bool:
-    """Tells whether an operation returns a view of what it takes."""
-    aliases = [each.alias_info for each in func._schema.returns]
-    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
-
-
-def value_of(tensor: torch.Tensor) -> Value:
-    """Returns what is kept of a tensor."""
-    whole = not (tensor.is_floating_point() or tensor.is_complex())
-    if tensor.numel() == 0:
-        return Value(shape=tuple(tensor.shape), statistics=np.zeros(5), whole=whole)
-    flat = tensor.detach()
-    flat = (torch.view_as_real(flat) if flat.is_complex() else flat).to(torch.float64)
-    low, high = torch.aminmax(flat)
-    numbers = torch.stack([flat.sum(), flat.abs().sum(), flat.square().sum(), low, high])
-    return Value(shape=tuple(tensor.shape), statistics=numbers.cpu().numpy(), whole=whole)
-
-
-def user_line(frame: types.FrameType | None, names: Mapping[int, str]) -> tuple[Line | None, str]:
-    """Returns the innermost line of the user's own on the stack, and the innermost layer or module at work."""
-    line, layer = None, ""
-    while frame is not None and not (line and layer):
-        if is_judges(frame.f_code.co_filename) and not frame.f_code.co_name.startswith("__torch_"):
-            break  # whoever called the judge made no operation
-        if line is None and is_users(frame.f_code.co_filename):
-            file, number = frame.f_code.co_filename, frame.f_lineno
-            text = linecache.getline(file, number).strip()
-            line = Line(file=Path(file).name, number=number, function=frame.f_code.co_name, text=text)
-        if not layer:
-            layer = layer_of(frame, names)
-        frame = frame.f_back
-    return line, layer
-
-
-def layer_of(frame: types.FrameType, names: Mapping[int, str]) -> str:
-    """Returns the layer, module or loss whose method a frame is, in words; nothing where it is none's."""
-    code = frame.f_code
-    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-    if isinstance(owner, keras.Model | torch.optim.Optimizer | keras.optimizers.Optimizer):
-        return ""
-    if isinstance(owner, keras.layers.Layer):
-        return f"{type(owner).__name__} {owner.path or owner.name}"
-    if isinstance(owner, keras.losses.Loss | keras.metrics.Metric | torch.nn.Module):
-        return f"{type(owner).__name__} {names.get(id(owner), '')}".strip()
-    return ""
-
-
-@cache
-def is_judges(file: str) -> bool:
-    """Tells whether a file is of the judge's own."""
-    return _JUDGE in Path(file).parents
-
-
-@cache
-def is_users(file: str) -> bool:
-    """Tells whether a file is the user's own: of no library that a step runs through."""
-    if file.startswith("<"):
-        return False
-    path = Path(file)
-    if _JUDGE in path.parents or _PLUGIN in path.parents:
-        return False
-    if "site-packages" in path.parts:
-        return path.parts[path.parts.index("site-packages") + 1] not in _LIBRARIES
-    return _STANDARD_LIBRARY not in path.parents
 
 
 def record(run: KerasRun | TorchRun, rows: np.ndarray) -> Program:
@@ -267,7 +225,29 @@ def record(run: KerasRun | TorchRun, rows: np.ndarray) -> Program:
         run: Of either side.
         rows: (B,) numbers of examples.
     """
+    return record_calls(run, rows).program()
+
+
+def record_calls(run: KerasRun | TorchRun, rows: np.ndarray, wanted: Container[int] = ()) -> Recording:
+    """Makes the next step of a run and returns what was recorded: its program, how each operation was called.
+
+    Args:
+        run: Of either side.
+        rows: (B,) numbers of examples.
+        wanted: Numbers of operations of which the tensors that they take are kept in full.
+    """
     modules = run.module.named_modules() if isinstance(run, TorchRun) else ()
-    recording = run.watch = Recording({id(module): name for name, module in modules})
+    recording = Recording({id(module): name for name, module in modules}, lambda: weights_in(run), wanted)
+    run.watch = recording
     run.step(rows)
-    return recording.program()
+    run.watch = contextlib.nullcontext()
+    return recording
+
+
+def weights_in(run: KerasRun | TorchRun) -> dict[int, str]:
+    """Returns address -> name of a side's weights: the name of the match in the port, PyTorch's in the reference."""
+    if isinstance(run, TorchRun):
+        named: Iterable[tuple[str, torch.Tensor]] = run.module.state_dict(keep_vars=True).items()
+    else:
+        named = ((name, variable.value) for name, variable in run.host.view.variables.items())
+    return {tensor.untyped_storage().data_ptr(): name for name, tensor in named}

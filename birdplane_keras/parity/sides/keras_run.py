@@ -56,10 +56,7 @@ class KerasRun:
 
     def _train(self, inputs: Any, targets: Any) -> Any:
         host, model = self.host, self.host.model
-        data = tuple(mapped(as_fit_gives, part) for part in (inputs, targets))
-        weights = example_weights(targets, host.pair.keras_class_weight)
-        if weights is not None or host.takes_three:
-            data = (*data, None if weights is None else as_fit_gives(weights))
+        data = batch_of(host, inputs, targets)
         if not host.built:
             build_for(model, data)
             host.built = True
@@ -205,6 +202,15 @@ class KerasRun:
 
     def close(self) -> None:
         """Lets a run go."""
+
+
+def batch_of(host: KerasHost, inputs: Any, targets: Any) -> tuple[Any, ...]:
+    """Returns what `fit` gives to `train_step` for some examples: inputs, targets, and weights where there are any."""
+    data = tuple(mapped(as_fit_gives, part) for part in (inputs, targets))
+    weights = example_weights(targets, host.pair.keras_class_weight)
+    if weights is not None or host.takes_three:
+        data = (*data, None if weights is None else as_fit_gives(weights))
+    return data
 
 
 def call(model: Any, inputs: Any, training: bool) -> Any:

@@ -1,0 +1,174 @@
+"""From the rung that failed to the last one that the first steps show: every place at which the sides part, explained.
+
+After each place the reference is changed so that it does there what the port does, and the comparison goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from birdplane_keras.errors import first_line
+from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
+from birdplane_keras.parity.causes.parting import RUNGS, Place, find_place
+from birdplane_keras.parity.causes.proving import Port, Stand
+from birdplane_keras.parity.causes.search import SLACK, Explanation, count_with_draws, rungs_from, search
+from birdplane_keras.parity.causes.supposing import suppose
+from birdplane_keras.parity.core.records import Probe
+
+MOST_PLACES = 6
+MOST_NAMES = 200  # known mistakes that are tried as a name for a place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A place at which the sides part.
+
+    Args:
+        case: What was to be explained there: its rung first shows the place.
+        place: What is seen there; `None` where nothing is.
+        names: The known mistakes that it is; none where it is no known one.
+        change: Lets the reference do what the port does; `None` where nothing was found that does.
+    """
+
+    case: Case
+    place: Place | None
+    names: Sequence[Hypothesis] = ()
+    change: Change | None = None
+
+
+@dataclass(kw_only=True)
+class Walk:
+    """The places at which two programs part, in the order of the program, and what they explain together.
+
+    Args:
+        found: The places.
+        explained: The rungs, from the one that failed on, at which the reference with all changes is the port.
+        left: The first rung that they do not explain; `None` where there is none.
+    """
+
+    found: list[Found] = field(default_factory=list)
+    explained: list[str] = field(default_factory=list)
+    left: str | None = None
+
+    @property
+    def proved(self) -> bool:
+        """Whether all of what differs is explained.
+
+        What a network computes in evaluation is not asked of operations that were seen in training.
+        """
+        return bool(self.explained) and (self.left is None or (self.left == "evaluation" and self.has_unnamed))
+
+    @property
+    def has_unnamed(self) -> bool:
+        """Whether operations of the port stand somewhere in the reference."""
+        return any(found.change is not None and not found.names for found in self.found)
+
+
+def walk(case: Case) -> Walk:
+    """Returns every place at which the sides' first steps part that is found."""
+    walked, port, here = Walk(left=case.rung), record_port(case), case
+    rungs = list(rungs_from(case.rung))
+    while walked.left is not None and len(walked.found) < MOST_PLACES and not (here.changes and case.budget.spent):
+        if walked.left != here.rung:
+            here = here.after(replace(case.failed, name=walked.left, place=None), here.changes, here.reference)
+        found = explain_place(here, port)
+        if found.change is None:
+            if not (walked.left == "evaluation" and walked.has_unnamed):
+                walked.found.append(found)
+            break
+        walked.found.append(found)
+        changes = [*here.changes, found.change]
+        changed = case.bench.probe_changed(case.plan, all_of(changes))
+        if changed is None:
+            break
+        here = here.after(here.failed, changes, changed)
+        walked.left = left_of(case, changes, changed)
+    walked.explained = rungs if walked.left is None else rungs[: rungs.index(walked.left)]
+    return walked
+
+
+def record_port(case: Case) -> Port | None:
+    """Returns the port's first step as a program; `None` where it is replayed from a trace, or cannot be watched."""
+    if case.bench.host.plugin is not None or case.rung not in RUNGS:
+        return None
+    try:
+        return Port(case)
+    except Exception as error:  # code that runs as it is, and not while it is watched
+        case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
+        return None
+
+
+def explain_place(case: Case, port: Port | None) -> Found:
+    """Returns where the port parts from the reference, as that was changed so far, and what explains it."""
+    place = None
+    if port is not None and case.rung in RUNGS:
+        try:
+            place = find_place(case, port)
+        except Exception as error:
+            case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
+    stand = None if place is None else place.stand
+    best = search_names(case)
+    if best is None:
+        name = None if stand is None or stand.complete else name_of(case, stand)
+        if name is not None:
+            return Found(case=case, place=place, names=name.members, change=name.change)
+        return Found(case=case, place=place, change=None if stand is None else stand.change)
+    steps = [rung for rung in rungs_from(case.rung) if rung in RUNGS]
+    further = 0 if stand is None else reach(case, stand.change)
+    if stand is not None and min(further, len(steps)) > best.explained:
+        return Found(case=case, place=place, change=stand.change)
+    # A known mistake may be made for batches of one size; the port's own operations are made for all.
+    change = stand.change if stand is not None and further > best.explained else best.hypothesis.change
+    return Found(case=case, place=place, names=best.hypothesis.members, change=change)
+
+
+def name_of(case: Case, stand: Stand) -> Hypothesis | None:
+    """Returns the known mistake by which the reference gets as far as by the port's own operations."""
+    for hypothesis in case.supposed(suppose)[:MOST_NAMES]:
+        if case.budget.spent:
+            return None
+        if len(hypothesis.members) == 1 and stand.equals(hypothesis.change):
+            return hypothesis
+    return None
+
+
+def search_names(case: Case) -> Explanation | None:
+    """Returns the known mistake, or the known mistakes together, that explain most rungs from the case's on."""
+    unfit: dict[str, str] = {}  # cause -> the first mistake of it that this reference cannot make
+
+    def try_it(hypothesis: Hypothesis, *, the_rung_alone: bool = False, nudge: int | None = None) -> Probe | None:
+        until = case.rung if the_rung_alone else None
+        change = all_of([*case.changes, hypothesis.change])
+        made = case.bench.probe_changed(case.plan, change, until, nudge=nudge)
+        if made is None:
+            unfit.setdefault(hypothesis.cause, hypothesis.text)
+        return made
+
+    found = search(case.rung, case.supposed(suppose), case.port, case.reference, case.climb.noise, try_it, case.budget)
+    untried = found.describe_untried(case.pair.search_seconds)
+    if untried and (found.best is None or found.best.explained < len(rungs_from(case.rung))):
+        case.untried.append(untried)
+    if found.best is None and unfit:
+        case.untried.append(f"this reference cannot make these mistakes: {', '.join(unfit)}")
+    return found.best
+
+
+def reach(case: Case, change: Change) -> int:
+    """Returns at how many rungs, from the case's on, the reference with one more change is the port."""
+    changes = [*case.changes, change]
+    changed = case.bench.probe_changed(case.plan, all_of(changes))
+    if changed is None:
+        return 0
+    left, rungs = left_of(case, changes, changed), list(rungs_from(case.rung))
+    return len(rungs) if left is None else rungs.index(left)
+
+
+def left_of(case: Case, changes: Sequence[Change], changed: Probe) -> str | None:
+    """Returns the first rung, from the case's on, at which the port is not what a changed reference computes."""
+
+    def draw(nudge: int) -> Probe | None:
+        return case.bench.probe_changed(case.plan, all_of(changes), nudge=nudge)
+
+    rungs = rungs_from(case.rung)
+    explained = count_with_draws(case.rung, case.port, changed, case.climb.noise, SLACK, draw, case.budget)
+    return None if explained == len(rungs) else rungs[explained]

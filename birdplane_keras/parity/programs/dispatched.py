@@ -1,0 +1,98 @@
+"""A call of an ATen operation taken apart: what it took, what it made or wrote, what else it was given."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from birdplane_keras.parity.private_torch import tree_leaves
+from birdplane_keras.parity.programs.program import Argument, Source, Value
+
+_MADE_WHERE = ("device", "layout", "pin_memory", "memory_format", "out")
+_HIDDEN = ("running_mean", "running_var")  # written, and no schema says so
+COPIES = {"clone", "_to_copy", "contiguous", "copy", "copy_", "lift_fresh", "lift_fresh_copy", "detach_copy"}
+
+
+def parts(
+    func: Any, args: tuple, kwargs: dict, result: Any, taken: "list[tuple[torch.Tensor, Source]]"
+) -> Iterator[tuple[torch.Tensor, list[Source], list[Argument]]]:
+    """Yields what a call made or wrote, with the sources and the arguments of each: one for each tensor of a list."""
+    sources = {id(tensor): source for tensor, source in taken}
+    written = written_by(func, args, kwargs)
+    name = func._schema.name
+    if name.startswith(("aten::_foreach_", "aten::_fused_")):
+        made = written or [item for item in tree_leaves(result) if isinstance(item, torch.Tensor)]
+        count = max((len(arg) for arg in args if isinstance(arg, list | tuple)), default=0)
+        for place, tensor in enumerate(made):
+            index = place % max(count, 1)
+            own = [arg[index] if isinstance(arg, list | tuple) and len(arg) == count else arg for arg in args]
+            yield tensor, sources_of(func, (own, kwargs), sources), arguments_of(func, own, kwargs)
+        return
+    made = [item for item in tree_leaves(result) if isinstance(item, torch.Tensor)]
+    known = {id(tensor) for tensor in made}
+    for tensor in [*made, *(tensor for tensor in written if id(tensor) not in known)]:
+        yield tensor, sources_of(func, (args, kwargs), sources), arguments_of(func, args, kwargs)
+
+
+def sources_of(func: Any, given: Any, sources: dict[int, Source]) -> list[Source]:
+    """Returns the sources among the arguments of a call."""
+    found = [sources[id(tensor)] for tensor in tensors_in(given) if id(tensor) in sources]
+    return found[1:2] if func._schema.name == "aten::copy_" else found  # what it writes on does not count
+
+
+def arguments_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Argument]:
+    """Returns what of a call's arguments is no tensor, without what says where its result is made."""
+    found = []
+    for position, argument in enumerate(func._schema.arguments):
+        usual = argument.default_value if argument.has_default_value() else None
+        value = args[position] if position < len(args) else kwargs.get(argument.name, usual)
+        if argument.name not in _MADE_WHERE and value is not None and not tensors_in(value):
+            found.append(Argument(name=argument.name, value=plain(value), usual=plain(value) == plain(usual)))
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Returns an argument as plain data."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value).removeprefix("torch.")
+
+
+def tensors_in(given: Any) -> list[torch.Tensor]:
+    """Returns the tensors in nested arguments."""
+    return [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
+
+
+def written_by(func: Any, args: tuple, kwargs: dict) -> list[torch.Tensor]:
+    """Returns the arguments that a call writes; the running statistics of a normalisation, too."""
+    written = []
+    for position, argument in enumerate(func._schema.arguments):
+        writes = argument.alias_info is not None and argument.alias_info.is_write
+        hidden = argument.name in _HIDDEN and "batch_norm" in func._schema.name and "backward" not in func._schema.name
+        if writes or hidden:
+            given = args[position] if position < len(args) else kwargs.get(argument.name)
+            written += tensors_in(given)
+    return written
+
+
+@cache
+def shows(func: Any) -> bool:
+    """Tells whether an operation returns a view of what it takes."""
+    aliases = [each.alias_info for each in func._schema.returns]
+    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+
+
+def value_of(tensor: torch.Tensor) -> Value:
+    """Returns what is kept of a tensor."""
+    whole = not (tensor.is_floating_point() or tensor.is_complex())
+    if tensor.numel() == 0:
+        return Value(shape=tuple(tensor.shape), statistics=np.zeros(5), whole=whole)
+    flat = tensor.detach()
+    flat = (torch.view_as_real(flat) if flat.is_complex() else flat).to(torch.float64)
+    low, high = torch.aminmax(flat)
+    numbers = torch.stack([flat.sum(), flat.abs().sum(), flat.square().sum(), low, high])
+    return Value(shape=tuple(tensor.shape), statistics=numbers.cpu().numpy(), whole=whole)

@@ -1,0 +1,65 @@
+"""The line of the user's own source, and the layer, that an operation comes of: read from the stack."""
+
+import linecache
+import types
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import keras
+import torch
+
+from birdplane_keras.parity.programs.program import Line
+
+_LIBRARIES = ("torch", "keras", "optree", "numpy", "greenlet")
+_JUDGE = Path(__file__).parents[1]
+_PLUGIN = Path(__file__).parents[2] / "torch_plugin"
+_STANDARD_LIBRARY = Path(linecache.__file__).parent
+
+
+def user_line(frame: types.FrameType | None, names: Mapping[int, str]) -> tuple[Line | None, str]:
+    """Returns the innermost line of the user's own on the stack, and the innermost layer or module at work."""
+    line, layer = None, ""
+    while frame is not None and not (line and layer):
+        if is_judges(frame.f_code.co_filename) and not frame.f_code.co_name.startswith("__torch_"):
+            break  # whoever called the judge made no operation
+        if line is None and is_users(frame.f_code.co_filename):
+            file, number = frame.f_code.co_filename, frame.f_lineno
+            text = linecache.getline(file, number).strip()
+            line = Line(file=Path(file).name, number=number, function=frame.f_code.co_name, text=text)
+        if not layer:
+            layer = layer_of(frame, names)
+        frame = frame.f_back
+    return line, layer
+
+
+def layer_of(frame: types.FrameType, names: Mapping[int, str]) -> str:
+    """Returns the layer, module or loss whose method a frame is, in words; nothing where it is none's."""
+    code = frame.f_code
+    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    if isinstance(owner, keras.Model | torch.optim.Optimizer | keras.optimizers.Optimizer):
+        return ""
+    if isinstance(owner, keras.layers.Layer):
+        return f"{type(owner).__name__} {owner.path or owner.name}"
+    if isinstance(owner, keras.losses.Loss | keras.metrics.Metric | torch.nn.Module):
+        return f"{type(owner).__name__} {names.get(id(owner), '')}".strip()
+    return ""
+
+
+@cache
+def is_judges(file: str) -> bool:
+    """Tells whether a file is of the judge's own."""
+    return _JUDGE in Path(file).parents
+
+
+@cache
+def is_users(file: str) -> bool:
+    """Tells whether a file is the user's own: of no library that a step runs through."""
+    if file.startswith("<"):
+        return False
+    path = Path(file)
+    if _JUDGE in path.parents or _PLUGIN in path.parents:
+        return False
+    if "site-packages" in path.parts:
+        return path.parts[path.parts.index("site-packages") + 1] not in _LIBRARIES
+    return _STANDARD_LIBRARY not in path.parents

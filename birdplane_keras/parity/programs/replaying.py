@@ -1,0 +1,288 @@
+"""Operations of the port made again in the reference, above autograd, of the reference's own tensors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from birdplane_keras.parity.kinds.layouts import TensorMatch
+from birdplane_keras.parity.private_torch import tree_leaves, tree_map
+from birdplane_keras.parity.programs.dispatched import written_by
+from birdplane_keras.parity.programs.layouts import Layout, layout_between
+from birdplane_keras.parity.programs.numbered import At, Calls
+from birdplane_keras.parity.programs.program import Source
+from birdplane_keras.parity.programs.recording import Made, Slot
+from birdplane_keras.parity.programs.regions import Region
+
+NEAR = 1e-4  # of the largest number: a weight that was turned is the same but for a rounding
+
+
+class NotReplayedError(Exception):
+    """Operations that cannot be made again in the reference."""
+
+
+class OtherOrderError(NotReplayedError):
+    """The reference has the numbers that an operation takes in another order only.
+
+    Args:
+        number: Of the operation.
+        slot: Where it takes them.
+    """
+
+    def __init__(self, number: int, slot: int) -> None:
+        super().__init__(number, slot)
+        self.number, self.slot = number, slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growing:
+    """A whole number that depends on the number of examples: `fixed + each * examples`."""
+
+    fixed: int
+    each: int
+
+    def of(self, rows: int) -> int:
+        """Returns it for so many examples."""
+        return self.fixed + self.each * rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrinking:
+    """A number that is divided by the number of examples."""
+
+    whole: float
+
+    def of(self, rows: int) -> float:
+        """Returns it for so many examples."""
+        return self.whole / rows
+
+
+Shape = tuple["int | Growing", ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """How an operation is called again, for any number of examples.
+
+    Args:
+        made: How it was called.
+        args: With `Growing` and `Shrinking` numbers.
+        kwargs: Likewise.
+        shapes: Of what it takes, slot by slot.
+        numbers: What stands in a slot, where that is one number from outside.
+    """
+
+    made: Made
+    args: tuple
+    kwargs: Mapping[str, Any]
+    shapes: Sequence[Shape]
+    numbers: Sequence["float | int | Growing | Shrinking | None"]
+
+
+def with_rows(made: Sequence[Made], fewer: Sequence[Made] | None, rows: int, other: int) -> list[Again]:
+    """Returns calls in which whatever depends on the number of examples says so.
+
+    Args:
+        made: The calls of a step on `rows` examples.
+        fewer: Those of the same step on `other` examples; `None` where nobody knows.
+        rows: Examples.
+        other: Examples.
+    """
+    if fewer is None or len(fewer) != len(made):
+        fewer = made
+
+    def between(one: Any, two: Any) -> Any:
+        if type(one) is not type(two) or one == two:
+            return one
+        if type(one) is int and (one - two) % (rows - other) == 0:
+            each = (one - two) // (rows - other)
+            return Growing(fixed=one - each * rows, each=each)
+        if type(one) is float and abs(one * rows - two * other) <= 1e-6 * abs(one * rows):
+            return Shrinking(whole=one * rows)
+        return one
+
+    def again(ours: Made, theirs: Made) -> Again:
+        args, kwargs = ours.args, ours.kwargs
+        leaves, others = tree_leaves((args, kwargs)), tree_leaves((theirs.args, theirs.kwargs))
+        if len(leaves) == len(others):
+            left = iter(others)
+            args, kwargs = tree_map(lambda leaf: between(leaf, next(left)), (args, kwargs))
+        shapes, numbers = [], []
+        for one, two in zip(ours.sources, theirs.sources, strict=False):
+            single = one.made is None and one.value.size == two.value.size == 1
+            numbers.append(between(number_in(one), number_in(two)) if single else None)
+            alike = len(one.value.shape) == len(two.value.shape)
+            both = zip(one.value.shape, two.value.shape, strict=True) if alike else ()
+            shapes.append(tuple(between(a, b) for a, b in both) if alike else one.value.shape)
+        return Again(made=ours, args=args, kwargs=kwargs, shapes=shapes, numbers=numbers)
+
+    return [again(ours, theirs) for ours, theirs in zip(made, fewer, strict=True)]
+
+
+def number_in(source: Source) -> float | int:
+    """Returns the one number that a source holds."""
+    number = float(source.value.statistics[0])
+    return int(number) if number.is_integer() else number
+
+
+def of_rows(leaf: Any, rows: int) -> Any:
+    """Returns a number for so many examples."""
+    return leaf.of(rows) if isinstance(leaf, Growing | Shrinking) else leaf
+
+
+@dataclass(kw_only=True)
+class Replay:
+    """A region of the port that stands for what a call of the reference returns.
+
+    Args:
+        region: Of the port's program.
+        calls: The calls of the port, as `with_rows` returns them.
+        kept: Operation and slot -> what stood there, for the region's inputs.
+        rows: Examples of the batch of which it was kept.
+        candidates: Where the reference may have what a slot takes.
+        matches: Weights of the port by the names of their matches.
+        lay_out: How the region's end lies in the reference.
+        examples: Returns what the port is given for the examples of some numbers: tensors.
+    """
+
+    region: Region
+    calls: Sequence[Again]
+    kept: Mapping[tuple[int, int], torch.Tensor]
+    rows: int
+    candidates: Mapping[tuple[int, int], Sequence[At]]
+    matches: Mapping[str, TensorMatch]
+    lay_out: Layout
+    examples: Callable[[np.ndarray], Sequence[torch.Tensor]]
+    bound: dict[tuple[int, int], Callable[[Calls], torch.Tensor]] = field(default_factory=dict)
+
+    def __call__(self, calls: Calls, result: torch.Tensor) -> torch.Tensor:
+        """Returns the end of the region, made of what a run of the reference has, as the result it stands for lies.
+
+        Raises:
+            NotReplayedError: An operation of it cannot be made again.
+        """
+        results: dict[int, torch.Tensor] = {}
+        for number in self.region.operations:
+            results[number] = self._make(number, results, calls)
+        return self.lay_out.turn(results[self.region.end], result.shape)
+
+    def _make(self, number: int, results: Mapping[int, torch.Tensor], calls: Calls) -> torch.Tensor:
+        again = self.calls[number]
+        made = again.made
+        if made.leaf is None:
+            raise NotReplayedError(made.function)
+
+        def fill(leaf: Any) -> Any:
+            if isinstance(leaf, Slot):
+                taken = self._taken(number, leaf.place, results, calls)
+                expected = tuple(of_rows(size, calls.rows) for size in again.shapes[leaf.place])
+                if tuple(taken.shape) != expected:  # below autograd some operations look at no shape, and crash
+                    raise NotReplayedError(f"{tuple(taken.shape)} where {expected} was")
+                return taken
+            return of_rows(leaf, calls.rows)
+
+        args, kwargs = tree_map(fill, (again.args, again.kwargs))
+        written = {id(tensor) for tensor in written_by(made.function, args, kwargs)}
+        if written:  # nothing of the reference's own is written on
+            copied = {identity: tensor.clone() for identity, tensor in self._by_id(args, kwargs).items()}
+            args, kwargs = tree_map(
+                lambda leaf: copied[id(leaf)] if isinstance(leaf, torch.Tensor) and id(leaf) in written else leaf,
+                (args, kwargs),
+            )
+        function = torch.ops.aten.reshape.default if made.function is torch.ops.aten.view.default else made.function
+        with torch.set_grad_enabled(made.graded and torch.is_grad_enabled()):
+            result = function(*args, **kwargs)
+        return [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)][made.leaf]
+
+    @staticmethod
+    def _by_id(args: Any, kwargs: Any) -> dict[int, torch.Tensor]:
+        return {id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+
+    def _taken(self, number: int, slot: int, results: Mapping[int, torch.Tensor], calls: Calls) -> torch.Tensor:
+        if (number, slot) not in self.region.inputs:
+            source = self.calls[number].made.sources[slot]
+            if source.made is None:
+                raise NotReplayedError("a value of nowhere")
+            return results[source.made]
+        if (number, slot) not in self.bound:
+            self.bound[number, slot] = self._bind(number, slot, calls)
+        return self.bound[number, slot](calls)
+
+    def _bind(self, number: int, slot: int, calls: Calls) -> Callable[[Calls], torch.Tensor]:
+        again, kept = self.calls[number], self.kept[number, slot]
+        source, shape = again.made.sources[slot], again.shapes[slot]
+        if source.weight in self.matches:
+            weight = turned_weight(self.matches[source.weight], calls.weights, kept)
+            if weight is not None:
+                return weight
+        for at in self.candidates.get((number, slot), ()):
+            have = calls.tensors.get(at)
+            layout = None if have is None else layout_between(have, kept)
+            if layout is not None:
+                return as_taken(at, layout, kept.dtype, shape)
+        if source.made is not None:
+            raise OtherOrderError(number, slot)
+        growing = again.numbers[slot]
+        if isinstance(growing, Growing | Shrinking):
+            return lambda calls: torch.full_like(kept, growing.of(calls.rows))
+        return kept_of_batch(kept, self.examples, calls) or (lambda calls: kept)
+
+
+def as_taken(at: At, layout: Layout, dtype: torch.dtype, shape: Shape) -> Callable[[Calls], torch.Tensor]:
+    """Returns what takes a tensor of the reference as the port has it."""
+
+    def take(calls: Calls) -> torch.Tensor:
+        have = layout.turn(calls.tensors[at], [of_rows(size, calls.rows) for size in shape])
+        exact = dtype == torch.float32 and have.dtype == torch.float64  # a reference in float64 stays so
+        return have if exact or have.dtype == dtype else have.to(dtype)
+
+    return take
+
+
+def kept_of_batch(
+    kept: torch.Tensor, examples: Callable[[np.ndarray], Sequence[torch.Tensor]], calls: Calls
+) -> Callable[[Calls], torch.Tensor] | None:
+    """Returns what gives the port's own numbers of the batch at work; `None` where it is not given these."""
+    if calls.batch is None:
+        return None
+    for place, given in enumerate(examples(calls.batch)):
+        if given.shape == kept.shape and torch.equal(given.to(kept.dtype), kept):
+
+            def take(calls: Calls, place: int = place) -> torch.Tensor:
+                if calls.batch is None:
+                    raise NotReplayedError("examples that the port is trained on")
+                return examples(calls.batch)[place].to(kept.dtype)
+
+            return take
+    return None
+
+
+def turned_weight(
+    match: TensorMatch, weights: Mapping[str, torch.Tensor], kept: torch.Tensor
+) -> Callable[[Calls], torch.Tensor] | None:
+    """Returns what makes the port's weight of the reference's, number by number; `None` where that is no such move.
+
+    A weight that is a sum of several is one, too.
+    """
+    parts = [weights[name] for name in match.torch]
+    places: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+    for index, name in enumerate(match.torch):
+        arrays = [
+            np.arange(1, part.numel() + 1, dtype=np.float64).reshape(part.shape) if i == index else np.zeros(part.shape)
+            for i, part in enumerate(parts)
+        ]
+        number = np.rint(match.to_keras(match.from_torch(*arrays))).astype(np.int64)
+        place = torch.from_numpy(number).to(parts[index].device)
+        places.append((name, (place - 1).clamp(min=0), place > 0))
+
+    def make(calls: Calls) -> torch.Tensor:
+        taken = [calls.weights[name].reshape(-1)[place] * there for name, place, there in places]
+        return sum(taken[1:], taken[0])
+
+    first, *others = [weights[name].detach().reshape(-1)[place] * there for name, place, there in places]
+    made = sum(others, first)
+    if made.shape != kept.shape or (made - kept).abs().max() > NEAR * max(float(kept.abs().max()), 1e-30):
+        return None
+    return make
