@@ -48,7 +48,9 @@ def in_doubt(case: Case) -> list[Finding]:
     if mended is not None:
         return [mended]
     rates = read_rates(case) if case.rung in ("first_update", "optimizer_state") else []
-    return rates or [ambiguity or unknown(case)]
+    if ambiguity is not None:
+        case.untried.append(ambiguity.text)
+    return rates or [unknown(case)]
 
 
 def unknown(case: Case) -> Finding:

@@ -8,7 +8,8 @@ import numpy as np
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, all_of
-from birdplane_keras.parity.causes.proving import Port, Search, Stand
+from birdplane_keras.parity.causes.port_step import PortStep
+from birdplane_keras.parity.causes.proving import Search, Stand
 from birdplane_keras.parity.causes.search import closeness
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
@@ -40,7 +41,7 @@ class Place:
     stand: Stand | None
 
 
-def find_place(case: Case, port: Port) -> Place | None:
+def find_place(case: Case, port: PortStep) -> Place | None:
     """Returns where the port's first step parts from the reference's, as far as that was changed; `None`: not seen."""
     run, rows, rung = case.changed_run(), port.rows, case.rung
     reference = record(run, rows)
@@ -61,7 +62,7 @@ def find_place(case: Case, port: Port) -> Place | None:
     found = part(port.program, reference, noise, (ends[0], ends[1]), (apart, ()))
     if found is not None and stand is not None and len(found.port) == len(found.reference) == 1:
         stand = first_of_two(case, port, search, stand, (found.port[0], found.reference[0])) or stand
-    if found is None and stand is not None:
+    if stand is not None and (found is None or (rung == "gradients" and stand.cuts)):
         found = parting_of(stand, port.program, reference)
     if found is None:
         return None
@@ -75,14 +76,15 @@ def kind_of(parting: Parting) -> tuple:
 
 
 def first_of_two(
-    case: Case, port: Port, search: Search, stand: Stand, firsts: tuple[Operation, Operation]
+    case: Case, port: PortStep, search: Search, stand: Stand, firsts: tuple[Operation, Operation]
 ) -> Stand | None:
     """Returns what stands for the first of two mistakes, one right behind the other, that a region covers.
 
-    That is an operation which both sides make, otherwise on either; the second is then explained by itself.
+    That is an operation which both sides make, with other arguments; the second is then explained by itself.
     """
     ours, theirs = firsts
-    if ours.name != theirs.name or ours.number == stand.replay.region.end:
+    alike = ours.name == theirs.name and len(ours.sources) == len(theirs.sources)
+    if not alike or list(ours.arguments) == list(theirs.arguments) or ours.number == stand.replay.region.end:
         return None
     first = search.stand_for(theirs.value, ours.number)
     if first is None:
@@ -103,7 +105,7 @@ def after_changes(case: Case, changes: Sequence[Change]) -> TorchRun:
 def parting_of(stand: Stand, port: Program, reference: Program) -> Parting:
     """Returns what parts two programs whose values are the same: what cuts one off from the gradients, say."""
     region = [port[number] for number in stand.replay.region.operations]
-    cuts = [each for each in region if each.name == "detach"]
+    cuts = [port[number] for number in stand.cuts]
     known = Known.of([stand.seen.value])
     same = [each for each in reference if each.phase == FORWARD and known.holds(each.value) and not each.reshapes]
     ours: list[Operation] = cuts or region[-1:]

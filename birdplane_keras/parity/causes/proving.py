@@ -3,10 +3,8 @@
 A search by proof, not by a list: the operations come from the port's own program.
 """
 
-import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,67 +12,24 @@ import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change
-from birdplane_keras.parity.causes.search import SLACK, closeness
+from birdplane_keras.parity.causes.port_step import PortStep
+from birdplane_keras.parity.causes.search import COARSE, SLACK, closeness
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.programs.alignment import Known
 from birdplane_keras.parity.programs.layouts import Layout, layouts
 from birdplane_keras.parity.programs.numbered import At, Calls, Seen, calls_of, put
 from birdplane_keras.parity.programs.program import FORWARD, Source, Value
-from birdplane_keras.parity.programs.recording import record_calls
-from birdplane_keras.parity.programs.regions import Region, consumers, is_cut, region_to, weights_behind
-from birdplane_keras.parity.programs.replaying import Again, NotReplayedError, OtherOrderError, Replay, with_rows
-from birdplane_keras.parity.sides.keras_run import batch_of
+from birdplane_keras.parity.programs.regions import Region, is_cut, region_to, weights_behind
+from birdplane_keras.parity.programs.replaying import NotReplayedError, OtherOrderError, Replay
 from birdplane_keras.parity.sides.steps import read_rung
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 MOST_TRIED = 60  # pairs of a value of the port and a result of the reference, for one region
+ALIKE = 8  # places nearer are two of one name
 MOST_LAYOUTS = 4  # ways to lay the end of a region as the reference has it
+LOOSE = 16.0  # times the usual distance: a changed reference rounds otherwise
 MOST_ORDERS = 8  # values of a region that turn out to lie in another order
-
-
-class Port:
-    """The port's first step: its program, and what its operations took, once that is asked for.
-
-    Args:
-        case: What is to be explained.
-    """
-
-    def __init__(self, case: Case) -> None:
-        self._case, self.rows = case, case.plan[0]
-        self.recording = record_calls(case.bench.port(), self.rows)
-        self.program = self.recording.program()
-        self.users = consumers(self.program)
-        self.kept: dict[tuple[int, int], torch.Tensor] = {}
-
-    @cached_property
-    def calls(self) -> list[Again]:
-        """How each operation was called, with what depends on the number of examples."""
-        fewer = self.rows[: max(1, len(self.rows) // 4 * 2)]  # even: some kernels for others write where they must not
-        other = None
-        if len(fewer) < len(self.rows):
-            with contextlib.suppress(Exception):  # a model that takes so many examples and no others
-                other = record_calls(self._case.bench.port(), fewer).made
-        return with_rows(self.recording.made, other, len(self.rows), len(fewer))
-
-    def examples(self, rows: np.ndarray) -> list[torch.Tensor]:
-        """Returns what the port is given for the examples of some numbers."""
-        host = self._case.bench.host
-        given = batch_of(host, *host.examples.take(rows))
-        return [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
-
-    def keep(self, places: Collection[tuple[int, int]]) -> None:
-        """Makes the step again, and keeps what stood at some places: of operations, in their slots.
-
-        Raises:
-            NotReplayedError: The step was not the same again.
-        """
-        if all(place in self.kept for place in places):
-            return
-        again = record_calls(self._case.bench.port(), self.rows, {number for number, _ in places})
-        if [made.function for made in again.made] != [made.function for made in self.recording.made]:
-            raise NotReplayedError("the port makes other operations each time")
-        self.kept |= again.kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +41,7 @@ class Stand:
         replay: Makes the region in the reference.
         complete: Whether the rung then agrees.
         gained: How many of the port's values behind it the reference then has.
+        coarse: Whether it rounds to a half type, where a rounding on the way may decide how.
         search: Which found it.
     """
 
@@ -93,11 +49,19 @@ class Stand:
     replay: Replay
     complete: bool
     gained: int
+    coarse: bool
     search: "Search"
 
     def equals(self, change: Change) -> bool:
         """Tells whether a change of the reference lets it make as many of the port's values behind the place."""
-        return self.search.gained(change, self.seen, self.replay.region.end) >= self.gained
+        gained = self.search.gained(change, self.seen, self.replay.region.end)
+        return gained is not None and gained >= max(self.gained, 1)
+
+    @property
+    def cuts(self) -> list[int]:
+        """The operations of the region that cut a value off from the gradients."""
+        program = self.search.port.program
+        return [number for number in self.replay.region.operations if program[number].name == "detach"]
 
     def change(self, run: TorchRun) -> None:
         """Puts it into a run of the reference."""
@@ -122,7 +86,7 @@ class Search:
     def __init__(
         self,
         case: Case,
-        port: Port,
+        port: PortStep,
         foreign: Sequence[int],
         values: Sequence[Value] = (),
     ) -> None:
@@ -134,6 +98,13 @@ class Search:
         self.seen = self._look()
         self.apart: set[tuple[int, int]] = set()  # sources of the port that the reference has in another order
         self._known = [(each, Known.of([each.value])) for each in self.seen]
+        before = Known.of([each.value for each in self.seen], factor=LOOSE)
+        self._sought = [
+            (n, port.program[n].value)
+            for n in self.foreign
+            if not port.program[n].reshapes and not before.holds(port.program[n].value)
+        ]
+        self._before = closeness(case.rung, case.port, case.reference, case.climb.noise)
         self._port = Known.of([operation.value for operation in port.program])
 
     def _look(self) -> list[Seen]:
@@ -183,10 +154,13 @@ class Search:
         found = []
         for rank, seen in enumerate(theirs):
             for other, end in enumerate(ours):
-                if seen.value.size == self.port.program[end].value.size and not seen.value.whole:
+                made = self.port.program[end]
+                if seen.value.size == made.value.size and not seen.value.whole and not made.value.whole:
                     behind = weights_behind(self.port.program, end, self.port.users)
                     shared = {part for name in behind for part in self._parts(name)} & names[seen.at]
-                    found.append((0 if shared else 2 if behind or names[seen.at] else 1, rank + other, rank, seen, end))
+                    likely = 0 if shared else 2 if behind or names[seen.at] else 1
+                    far = rank + other - (ALIKE if alike(seen.name, made.name) else 0)
+                    found.append((likely, far, rank, seen, end))
         yield from ((seen, end) for *_, seen, end in sorted(found, key=lambda each: each[:3]))
 
     def _parts(self, name: str) -> Sequence[str]:
@@ -210,11 +184,11 @@ class Search:
             for o in program
             if o.phase == FORWARD and not o.reshapes and any(is_cut(program, source.made) for source in o.sources)
         ]
-        ours = dict.fromkeys([*behind, *cut])
+        ours = dict.fromkeys([*behind, *(o.number for o in program if o.phase == FORWARD and o.name == "detach"), *cut])
         ours |= dict.fromkeys(user for n in list(ours) for user in self.port.users.get(n, ()))
         theirs = [each for each in self.seen if not each.at.taken and not each.value.whole]
         for number in ours:
-            if program[number].phase != FORWARD or program[number].reshapes:
+            if program[number].phase != FORWARD or (program[number].reshapes and program[number].name != "detach"):
                 continue
             known = Known.of([program[number].value])
             yield from ((seen, number) for seen in theirs if known.holds(seen.value))
@@ -233,8 +207,9 @@ class Search:
                 break
 
     def _layouts(self, seen: Seen, end: int) -> list[Layout]:
-        found = layouts(self.port.program[end].value.shape, seen.value.shape)
-        return [layout for layout, _ in zip(sorted(found, key=self._unlikely), range(MOST_LAYOUTS), strict=False)]
+        have, want = self.port.program[end].value.shape, seen.value.shape
+        found = [each for each in layouts(have, want) if is_exchange(each, have, want)]
+        return sorted(found, key=self._unlikely)[:MOST_LAYOUTS]
 
     def _unlikely(self, layout: Layout) -> int:
         """As channels move from one end to the other is likelier than any other exchange of axes."""
@@ -261,12 +236,14 @@ class Search:
         calls = calls_of(run)
         calls.seen = []
         probe = Probe.of(read_rung(run, self.port.rows, self.rung))
-        complete = closeness(self.rung, self.case.port, probe, self.case.climb.noise) <= SLACK
+        coarse = any(halves(self.port.calls[number].made.kwargs) for number in region.operations)
+        allowed = max(SLACK, self._before / COARSE) if coarse else SLACK
+        complete = closeness(self.rung, self.case.port, probe, self.case.climb.noise) <= allowed
         gained = 0 if complete else self._gained(calls, seen, end)
-        return Stand(seen=seen, replay=replay, complete=complete, gained=gained, search=self)
+        return Stand(seen=seen, replay=replay, complete=complete, gained=gained, coarse=coarse, search=self)
 
-    def gained(self, change: Change, seen: Seen, end: int) -> int:
-        """Returns how many of the port's values behind a place the reference makes once it is changed; 0: it cannot."""
+    def gained(self, change: Change, seen: Seen, end: int) -> int | None:
+        """Returns how many of the port's values behind a place a changed reference makes; `None`: not even its end."""
         run = self.case.changed_run()
         try:
             change(run)
@@ -274,8 +251,9 @@ class Search:
             calls.seen = []
             list(read_rung(run, self.port.rows, self.rung))
         except Exception:  # whatever a change that does not fit makes the reference raise
-            return 0
-        return self._gained(calls, seen, end)
+            return None
+        made = Known.of([each.value for each in calls.seen], factor=LOOSE)
+        return self._gained(calls, seen, end) if made.holds(self.port.program[end].value) else None
 
     def _region(self, seen: Seen, end: int) -> tuple[Region, dict[tuple[int, int], list[At]]]:
         def places(source: Source) -> list[At]:
@@ -292,12 +270,32 @@ class Search:
         return region, {(n, slot): places(self.port.recording.made[n].sources[slot]) for n, slot in region.inputs}
 
     def _gained(self, calls: Calls, seen: Seen, end: int) -> int:
-        """Counts what the reference now has of the port's values behind the end, but for those that only show it."""
-        later = [each.value for each in calls.seen or () if each.at.call > seen.at.call]
-        known = Known.of(later, factor=16.0)
+        """Counts what the reference now has of the port's values behind the end, and had not before.
+
+        One of these must be made of the end itself: others may be equal by chance.
+        """
+        known = Known.of([each.value for each in calls.seen or () if each.at.call > seen.at.call], factor=LOOSE)
         own = self.port.program[end].value
-        values = [self.port.program[n].value for n in self.foreign if n > end and not self.port.program[n].reshapes]
-        return sum(known.holds(value) for value in values if not same(value, own))
+        behind = [n for n, value in self._sought if n > end and not same(value, own) and known.holds(value)]
+        return len(behind) if any(n in self.port.users.get(end, ()) for n in behind) else 0
+
+
+def is_exchange(layout: Layout, have: Sequence[int], want: Sequence[int]) -> bool:
+    """Whether a layout keeps the numbers in order, exchanges whole axes, or splits or joins some on the way."""
+    if layout.axes == tuple(range(len(layout.axes))) or len(have) != len(want):
+        return True
+    return layout.of_its_own and tuple(have[axis] for axis in layout.axes) == tuple(want)
+
+
+def alike(function: str, operation: str) -> bool:
+    """Whether a function of PyTorch and an operation of ATen are called alike: `relu`, `relu`; `linear`, `addmm`: no."""
+    names = [name.strip("_").removeprefix("native_").removeprefix("r") for name in (function, operation)]
+    return names[0] == names[1]
+
+
+def halves(given: Any) -> bool:
+    """Whether a call asks for a half type."""
+    return any(leaf in (torch.float16, torch.bfloat16) for leaf in tree_leaves(given))
 
 
 def before(one: At, other: At) -> bool:

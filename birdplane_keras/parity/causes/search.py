@@ -1,6 +1,6 @@
 """Applies known mistakes to the reference, one at a time, and sees which makes it compute what the port does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from birdplane_keras.parity.core.records import STEP_RUNGS, Probe, Role
 from birdplane_keras.parity.core.tolerances import AT_A_KINK, ROUNDING
 
 SLACK = 2.0  # the changed reference rounds otherwise than the one on which the noise was measured
+COARSE = 16.0  # times nearer to the port must come what rounds to a half type on the way
 NEARER = 4.0  # at least so many times nearer to the port must a hypothesis bring the reference
 TOLD = 3  # kinds of what was not tried that are told by name
 
@@ -97,7 +98,7 @@ def explain(
 ) -> Explanation | None:
     """Returns what a hypothesis explains, `None` where it does not explain the rung itself."""
     before = closeness(rung, port, reference, noise)
-    slack = max(SLACK, before / 16) if hypothesis.coarse else min(SLACK, before / NEARER)
+    slack = max(SLACK, before / COARSE) if hypothesis.coarse else min(SLACK, before / NEARER)
     if rung in STEP_RUNGS[:4]:
         changed = try_it(hypothesis, the_rung_alone=True)
         if changed is None or closeness(rung, port, changed, noise) > slack:
@@ -123,6 +124,7 @@ def count_with_draws(
     slack: float,
     draw: Callable[[int], Probe | None],
     budget: Budget,
+    above: Mapping[str, float] | None = None,
 ) -> int:
     """Returns what `count_explained` does; where that is not all, nudged copies show how far rounding jumps.
 
@@ -134,9 +136,10 @@ def count_with_draws(
         slack: Of the failed rung.
         draw: Makes the changed reference's steps nudged.
         budget: Of time.
+        above: Of the other rungs, where it is not the usual one.
     """
     noise = with_unmeasured(noise, changed, rungs_from(rung), draw)
-    explained = count_explained(rung, port, changed, noise, slack)
+    explained = count_explained(rung, port, changed, noise, slack, above)
     jumps: Noise | None = None
     for nudge in range(DRAWS):
         if explained == len(rungs_from(rung)) or budget.spent:
@@ -146,7 +149,7 @@ def count_with_draws(
             break
         jumps = distances(changed, drawn, jumps)
         widened = widen_noise(noise, jumps, share=AT_A_KINK / ROUNDING.factor)
-        explained = max(explained, count_explained(rung, port, changed, {**widened, rung: noise[rung]}, slack))
+        explained = max(explained, count_explained(rung, port, changed, {**widened, rung: noise[rung]}, slack, above))
     return explained
 
 
@@ -165,11 +168,16 @@ def with_unmeasured(noise: Noise, changed: Probe, rungs: Sequence[str], draw: Ca
     return {**noise, **{rung: {**noise[rung], **{n: apart[rung][n] for n in names}} for rung, names in new.items()}}
 
 
-def count_explained(rung: str, port: Probe, changed: Probe, noise: Noise, slack: float) -> int:
-    """Returns at how many rungs, from the one that failed on, the changed reference is the port; `slack` is of that."""
+def count_explained(
+    rung: str, port: Probe, changed: Probe, noise: Noise, slack: float, above: Mapping[str, float] | None = None
+) -> int:
+    """Returns at how many rungs, from the one that failed on, the changed reference is the port.
+
+    `slack` is of that rung, `above` of the others, where they have another than the usual.
+    """
     for index, later in enumerate(rungs_from(rung)):
         blank = later != rung
-        if closeness(later, port, changed, noise, blank=blank) > (SLACK if blank else slack):
+        if closeness(later, port, changed, noise, blank=blank) > ((above or {}).get(later, SLACK) if blank else slack):
             return index
     return len(rungs_from(rung))
 

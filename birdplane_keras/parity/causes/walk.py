@@ -6,16 +6,28 @@ After each place the reference is changed so that it does there what the port do
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from birdplane_keras.errors import first_line
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
 from birdplane_keras.parity.causes.parting import RUNGS, Place, find_place
-from birdplane_keras.parity.causes.proving import Port, Stand
-from birdplane_keras.parity.causes.search import SLACK, Explanation, count_with_draws, rungs_from, search
+from birdplane_keras.parity.causes.port_step import PortStep
+from birdplane_keras.parity.causes.proving import Stand
+from birdplane_keras.parity.causes.search import (
+    COARSE,
+    SLACK,
+    Explanation,
+    closeness,
+    count_with_draws,
+    rungs_from,
+    search,
+)
 from birdplane_keras.parity.causes.supposing import suppose
 from birdplane_keras.parity.core.records import Probe
 
 MOST_PLACES = 6
+LEAST = {"loss": 2, "gradients": 2, "first_update": 2}  # rungs that a known mistake must explain, from one on
 MOST_NAMES = 200  # known mistakes that are tried as a name for a place
 
 
@@ -34,6 +46,12 @@ class Found:
     place: Place | None
     names: Sequence[Hypothesis] = ()
     change: Change | None = None
+
+    @property
+    def coarse(self) -> bool:
+        """Whether something rounds to a half type there, where the frameworks round differently."""
+        stand = self.place is not None and self.place.stand is not None and self.place.stand.coarse
+        return stand or any(name.coarse for name in self.names)
 
 
 @dataclass(kw_only=True)
@@ -82,23 +100,23 @@ def walk(case: Case) -> Walk:
         if changed is None:
             break
         here = here.after(here.failed, changes, changed)
-        walked.left = left_of(case, changes, changed)
+        walked.left = left_of(case, changes, changed, coarse=any(each.coarse for each in walked.found))
     walked.explained = rungs if walked.left is None else rungs[: rungs.index(walked.left)]
     return walked
 
 
-def record_port(case: Case) -> Port | None:
+def record_port(case: Case) -> PortStep | None:
     """Returns the port's first step as a program; `None` where it is replayed from a trace, or cannot be watched."""
     if case.bench.host.plugin is not None or case.rung not in RUNGS:
         return None
     try:
-        return Port(case)
+        return PortStep(case)
     except Exception as error:  # code that runs as it is, and not while it is watched
         case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
         return None
 
 
-def explain_place(case: Case, port: Port | None) -> Found:
+def explain_place(case: Case, port: PortStep | None) -> Found:
     """Returns where the port parts from the reference, as that was changed so far, and what explains it."""
     place = None
     if port is not None and case.rung in RUNGS:
@@ -108,11 +126,12 @@ def explain_place(case: Case, port: Port | None) -> Found:
             case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
     stand = None if place is None else place.stand
     best = search_names(case)
+    if best is not None and best.explained < LEAST.get(case.rung, 1):
+        best = None  # too few numbers agree to name it by
     if best is None:
         name = None if stand is None or stand.complete else name_of(case, stand)
-        if name is not None:
-            return Found(case=case, place=place, names=name.members, change=name.change)
-        return Found(case=case, place=place, change=None if stand is None else stand.change)
+        names = () if name is None else name.members
+        return Found(case=case, place=place, names=names, change=None if stand is None else stand.change)
     steps = [rung for rung in rungs_from(case.rung) if rung in RUNGS]
     further = 0 if stand is None else reach(case, stand.change)
     if stand is not None and min(further, len(steps)) > best.explained:
@@ -127,7 +146,8 @@ def name_of(case: Case, stand: Stand) -> Hypothesis | None:
     for hypothesis in case.supposed(suppose)[:MOST_NAMES]:
         if case.budget.spent:
             return None
-        if len(hypothesis.members) == 1 and stand.equals(hypothesis.change):
+        guessed = hypothesis.fitted or hypothesis.coarse or len(hypothesis.members) > 1
+        if not guessed and stand.equals(hypothesis.change):
             return hypothesis
     return None
 
@@ -163,12 +183,20 @@ def reach(case: Case, change: Change) -> int:
     return len(rungs) if left is None else rungs.index(left)
 
 
-def left_of(case: Case, changes: Sequence[Change], changed: Probe) -> str | None:
-    """Returns the first rung, from the case's on, at which the port is not what a changed reference computes."""
+def left_of(case: Case, changes: Sequence[Change], changed: Probe, *, coarse: bool = False) -> str | None:
+    """Returns the first rung, from the case's on, at which the port is not what a changed reference computes.
+
+    If it rounds coarsely, to come much nearer is enough.
+    """
 
     def draw(nudge: int) -> Probe | None:
         return case.bench.probe_changed(case.plan, all_of(changes), nudge=nudge)
 
     rungs = rungs_from(case.rung)
-    explained = count_with_draws(case.rung, case.port, changed, case.climb.noise, SLACK, draw, case.budget)
+    noise, above = case.climb.noise, dict.fromkeys(rungs, SLACK)
+    if coarse:
+        apart = {rung: closeness(rung, case.port, case.reference, noise) for rung in rungs}
+        above |= {rung: max(SLACK, distance / COARSE) for rung, distance in apart.items() if np.isfinite(distance)}
+    slack = above[case.rung]
+    explained = count_with_draws(case.rung, case.port, changed, noise, slack, draw, case.budget, above)
     return None if explained == len(rungs) else rungs[explained]

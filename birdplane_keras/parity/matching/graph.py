@@ -109,7 +109,7 @@ def is_stock(operation: Any) -> bool:
     return not isinstance(operation, keras.Layer) or type(operation).__module__.startswith("keras.src.layers")
 
 
-def function_of(operation: Any, shapes: Sequence[Shape]) -> Any:
+def function_of(operation: Any, shapes: Sequence[Any]) -> Any:
     """Returns the symbolic graph inside an operation, `None` where it has none."""
     if isinstance(operation, keras.Sequential) and operation._functional is not None:
         return operation._functional
@@ -120,8 +120,8 @@ def function_of(operation: Any, shapes: Sequence[Shape]) -> Any:
     layers = layers_of(operation)
     nodes = [(list(layer._inbound_nodes), list(layer._outbound_nodes)) for layer in layers]
     try:
-        inputs = [keras.Input(batch_shape=(2, *shape[1:])) for shape in shapes]  # code may reshape to x.shape[0]
-        return keras.Function(inputs, operation.call(*inputs))
+        inputs = [symbolic(shape) for shape in shapes]
+        return keras.Function(keras.tree.flatten(inputs), operation.call(*inputs))
     except Exception:  # whatever the author's own code raises when it meets a symbolic tensor
         return None
     finally:
@@ -129,7 +129,14 @@ def function_of(operation: Any, shapes: Sequence[Shape]) -> Any:
             layer._inbound_nodes, layer._outbound_nodes = inbound, outbound
 
 
-def first_shapes(model: keras.Model) -> list[Shape]:
-    """Returns the shapes that a subclassed model was built with, none where Keras kept none."""
+def symbolic(shape: Any) -> Any:
+    """Returns a symbolic tensor of a shape, or a list of them for a list of shapes."""
+    if any(isinstance(part, list | tuple) for part in shape):
+        return [symbolic(part) for part in shape]
+    return keras.Input(batch_shape=(2, *shape[1:]))  # code may reshape to x.shape[0]
+
+
+def first_shapes(model: keras.Model) -> list[Any]:
+    """Returns the shapes that a subclassed model was built with, or lists of them; none where Keras kept none."""
     shapes = list((model._build_shapes_dict or {}).values())
     return [tuple(shape) for shape in shapes if isinstance(shape, list | tuple)]

@@ -9,6 +9,7 @@ from birdplane_keras.parity.core.tolerances import ROUNDING
 from birdplane_keras.parity.programs.program import Operation, Program, Value
 
 FLOOR = 1e-6  # relative to the largest number; sums of float32 are no nearer, whatever the copies show
+MOST = 1e-3  # relative to the largest number: what rounds further tells no two values apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class Known:
             self._by_size.setdefault(value.size, []).append(index)
         self._statistics = np.array([value.statistics for value in values]).reshape(-1, 5)
         usual = np.array([allowed(value) for value in values]).reshape(-1, 5)
+        moved = np.minimum(moved, usual * (MOST / FLOOR))  # memory that nobody has written moves by anything
         self._allowed = factor * usual + ROUNDING.factor * moved
 
     def holds(self, value: Value, moved: np.ndarray | float = 0.0) -> bool:

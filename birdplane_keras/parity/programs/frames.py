@@ -14,23 +14,32 @@ from birdplane_keras.parity.programs.program import Line
 _LIBRARIES = ("torch", "keras", "optree", "numpy", "greenlet")
 _JUDGE = Path(__file__).parents[1]
 _PLUGIN = Path(__file__).parents[2] / "torch_plugin"
+LINES = 2  # of the user's own that are told: where it is, and from where that was called
 _STANDARD_LIBRARY = Path(linecache.__file__).parent
 
 
 def user_line(frame: types.FrameType | None, names: Mapping[int, str]) -> tuple[Line | None, str]:
     """Returns the innermost line of the user's own on the stack, and the innermost layer or module at work."""
-    line, layer = None, ""
-    while frame is not None and not (line and layer):
+    frames: list[types.FrameType] = []
+    layer = ""
+    while frame is not None and len(frames) < LINES:
         if is_judges(frame.f_code.co_filename) and not frame.f_code.co_name.startswith("__torch_"):
             break  # whoever called the judge made no operation
-        if line is None and is_users(frame.f_code.co_filename):
-            file, number = frame.f_code.co_filename, frame.f_lineno
-            text = linecache.getline(file, number).strip()
-            line = Line(file=Path(file).name, number=number, function=frame.f_code.co_name, text=text)
-        if not layer:
-            layer = layer_of(frame, names)
+        if is_users(frame.f_code.co_filename):
+            frames.append(frame)
+        layer = layer or layer_of(frame, names)
         frame = frame.f_back
+    line = None
+    for outer in reversed(frames):
+        line = line_at(outer, line)
     return line, layer
+
+
+def line_at(frame: types.FrameType, caller: Line | None) -> Line:
+    """Returns the line that a frame is at."""
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(file, number).strip()
+    return Line(file=Path(file).name, number=number, function=frame.f_code.co_name, text=text, caller=caller)
 
 
 def layer_of(frame: types.FrameType, names: Mapping[int, str]) -> str:

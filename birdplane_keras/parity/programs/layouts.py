@@ -71,8 +71,8 @@ def layout_between(have: torch.Tensor, want: torch.Tensor) -> Layout | None:
 
     Of several, the nearest: the numbers are the same up to rounding only.
     """
-    allowed = NEAR * max(float(want.detach().abs().max()) if want.numel() else 0.0, 1e-30)
     wanted = want.detach().reshape(-1).to(torch.float64)
+    allowed = NEAR * max(float(wanted.abs().max()) if wanted.numel() else 0.0, 1e-30)
     best, nearest = None, allowed
     for layout in layouts(tuple(have.shape), tuple(want.shape)):
         turned = layout.turn(have.detach(), want.shape).reshape(-1)

@@ -52,15 +52,18 @@ class Line:
         number: Of the line.
         function: In which it stands.
         text: Of the line; empty where the source is not at hand.
+        caller: The user's own line that called that function; `None` where there is none, or it is the whole step's.
     """
 
     file: str
     number: int
     function: str
     text: str
+    caller: "Line | None" = None
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.number}"
+        called = f" (called at {self.caller.file}:{self.caller.number})" if self.caller is not None else ""
+        return f"{self.file}:{self.number}{called}"
 
 
 @dataclass(frozen=True, kw_only=True)

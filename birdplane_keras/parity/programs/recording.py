@@ -140,7 +140,8 @@ class Recording(TorchDispatchMode):
             line, layer = (None, "") if made_by is None else _where(self._operations[made_by])
             phase = BACKWARD
         value = value_of(made)
-        whole_source = bool(sources) and sources[0].value.size == value.size
+        same = bool(sources) and np.array_equal(sources[0].value.statistics, value.statistics, equal_nan=True)
+        whole_source = same and sources[0].value.size == value.size
         self._operations.append(
             Operation(
                 number=number,
