@@ -23,6 +23,7 @@ COMMANDS = {  # name -> module in birdplane_keras.commands, function that declar
     "export": ("export", "add_arguments", "write a trained model for other tools: Keras, safetensors or ONNX"),
     "faults": ("faults", "add_arguments", "run the judge on planted mistakes and clean pairs, and say what it found"),
     "hunt": ("hunt", "add_arguments", "draw trainings, and run each with stock Keras and with the torch plugin"),
+    "mutants": ("mutants", "add_arguments", "draw pairs and mistakes, and say how the judge does on them"),
     "report": ("report", "add_arguments", "write report.html again, from what a comparison or a training left"),
 }
 DESCRIPTION = "Airplane or bird: a Keras 3 port held against PyTorch."
@@ -72,6 +73,15 @@ def hunt(argv: list[str] | None = None) -> int:
     from birdplane_keras.commands.hunt import add_arguments
 
     parser = OneLineParser(prog="hunt.py", description="Draw trainings, and run each with stock Keras and attached.")
+    add_arguments(parser)
+    return run(parser, argv)
+
+
+def mutants(argv: list[str] | None = None) -> int:
+    """Runs `scripts/mutants.py`; returns 0, 1 where the judge was wrong about a pair, 2 for an unusable request."""
+    from birdplane_keras.commands.mutants import add_arguments
+
+    parser = OneLineParser(prog="mutants.py", description="Draw pairs and mistakes, and judge the judge by them.")
     add_arguments(parser)
     return run(parser, argv)
 

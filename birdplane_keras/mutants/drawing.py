@@ -1,6 +1,6 @@
 """Draws trainings: networks of several families, losses, optimizers, schedules, pipelines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,9 +139,9 @@ FAMILIES: dict[str, tuple[Callable[[Draft], str], tuple[tuple[str, str, Shape], 
 }
 
 
-def draw_plan(seed: int) -> Plan:
+def draw_plan(seed: Sequence[int]) -> Plan:
     """Returns the training of a seed."""
-    random = np.random.default_rng([seed, 1])
+    random = np.random.default_rng([*seed, 1])
     family = list(FAMILIES)[int(random.integers(len(FAMILIES)))]
     build, inputs = FAMILIES[family]
     draft = Draft(random)
@@ -162,7 +162,7 @@ def draw_plan(seed: int) -> Plan:
         optimizer=optimizer,
         schedule=tuple(schedule),
         pipeline=tuple(draw_pipeline(random, inputs[0][1])),
-        seed=seed,
+        seed=int(random.integers(2**31)),
     )
 
 

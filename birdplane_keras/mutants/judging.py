@@ -2,16 +2,16 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import torch
 
 from birdplane_keras.mutants.drawing import draw_plan
-from birdplane_keras.mutants.edits import Edit, draw_edit
+from birdplane_keras.mutants.edits import Drawn, Edit, draw_edit, edits_of
 from birdplane_keras.mutants.pairs import built
 from birdplane_keras.mutants.plans import Plan
 from birdplane_keras.mutants.writing import Written
@@ -22,7 +22,8 @@ from birdplane_keras.parity.core.finding import UNKNOWN
 STEPS = 12
 MOST_OTHERS = 3  # lines that may be told beside the right one
 SAME = 1e-6  # relative: what an edit that changes nothing moves
-TRIES = 20  # edits that are drawn until one can be trained
+TRIES = 20  # edits that are drawn until they can be trained
+UPDATES = ("first_update", "optimizer_state", "trajectory", "evaluation")
 
 # What known causes may be called for a mistake: the name of a setting, or of what was done, that they fit.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -37,7 +38,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "cut": ("gradient_stopped",),
     "dropped": ("activation", "layer_missing", "layers_swapped"),
     "added": ("activation",),
-    "edge": ("layers_swapped",),
+    "edge": ("layers_swapped", "activation"),
     "optimizer": ("optimizer",),
     "learning_rate": ("learning_rate", "schedule"),
     "clip": ("gradient_clipping",),
@@ -51,49 +52,37 @@ NAMES: dict[str, tuple[str, ...]] = {
     "loss": ("reduction", "label_smoothing", "softmax_before_loss", "from_logits", "labels_permuted", "one_hot_targets",
              "loss_function", "missing_output", "loss_weights", "loss_scale"),
     "update": ("optimizer", "weight_decay", "learning_rate", "momentum"),
-    "pipeline": ("normalisation_constants", "not_normalised", "normalised_twice", "flipped", "channel_order", "data",
-                 "rescaling", "axis_order", "shifted", "standardised"),
+    "pipeline": ("normalisation_constants", "not_normalised", "normalised_twice", "flipped", "channel_order", "shifted",
+                 "standardised", "axes_exchanged", "truncated"),
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of a mistake.
+def judge_seed(seed: int, number: int = 0, mistakes: int = 1) -> dict[str, Any]:
+    """Judges a drawn pair, and its port with some mistakes.
 
     Args:
-        seed: Of the pair.
-        family: Section and kind of the mistake.
-        edit: In words.
-        state: `same` (the edit changes nothing), `crashed`, `missed`, or `caught`.
-        rung: That failed.
-        placed: Whether the edited line is told, and at most three others are.
-        proved: Whether the cause is proved, or a known one is named rightly.
-        wrong: Whether a known cause is named that it is not.
-        told: The causes, in words.
-    """
-
-    seed: int
-    family: str
-    edit: str
-    state: str
-    rung: str = ""
-    placed: bool = False
-    proved: bool = False
-    wrong: bool = False
-    told: str = ""
-
-
-def judge_seed(seed: int) -> dict[str, Any]:
-    """Judges the pair of a seed, and a mistake in it.
+        seed: Of the draws.
+        number: Of the pair.
+        mistakes: In the port, at once.
 
     Returns:
-        `alarm`: what the pair as it is was accused of, empty where it was not; `outcome`: what became of the mistake.
+        `number`, `mistakes`; `alarm`: what the pair as it is was accused of, empty where it was not; `outcomes`: what
+        became of each mistake: `edit` in words, `section`, `state` (`same`: it changes nothing; `crashed`: it cannot
+        be trained; `missed`; `caught`), `caught`, `placed` (the edited line is told, and at most three others are),
+        `explained` (proved, or named rightly), `wrong` (a known cause is named that it is not), `told`.
     """
-    plan = draw_plan(seed)
+    torch.set_num_threads(1)
+    plan = draw_plan([seed, number])
+    random = np.random.default_rng([seed, number, 3])
     with tempfile.TemporaryDirectory() as folder:
         alarm = judge_clean(plan, Path(folder))
-        outcome = judge_mutant(plan, np.random.default_rng([seed, 3]), Path(folder))
-    return {"seed": seed, "alarm": alarm, "outcome": asdict(outcome)}
+        outcomes: list[dict[str, Any]] = []
+        for _ in range(TRIES):  # edits are drawn until they can be trained and change something
+            port, edits, without = draw_edits(plan, random, mistakes)
+            outcomes = judge_edits(port, edits, [plan, *without], Path(folder))
+            if all(outcome["state"] in ("missed", "caught") for outcome in outcomes):
+                break
+    return {"number": number, "mistakes": mistakes, "alarm": alarm, "outcomes": outcomes}
 
 
 def judge_clean(plan: Plan, folder: Path) -> str:
@@ -103,43 +92,75 @@ def judge_clean(plan: Plan, folder: Path) -> str:
     return str(result) if result.verdict == "diverged" else ""
 
 
-def judge_mutant(plan: Plan, random: np.random.Generator, folder: Path) -> Outcome:
-    """Returns what becomes of a mistake in the port: the first drawn one that can be trained and changes something."""
-    outcome = None
-    for _ in range(TRIES):
-        port, edit = draw_edit(plan, random)
-        outcome = judge_edit(plan, port, edit, folder)
-        if outcome.state not in ("same", "crashed"):
-            return outcome
-    if outcome is None:
-        raise RuntimeError("expected a mistake to be drawn")
-    return outcome
+def draw_edits(plan: Plan, random: np.random.Generator, count: int) -> tuple[Plan, list[Edit], list[Plan]]:
+    """Returns the port's plan with some mistakes, each of another statement, term or setting; and without each."""
+    while True:
+        drawn: list[Drawn] = []
+        port = plan
+        while len(drawn) < count:
+            changed, edit = draw_edit(port, random)
+            if all((edit.section, edit.name) != (other.section, other.name) for _, other in drawn):
+                port = changed
+                drawn.append((changed, edit))
+        edits = [edit for _, edit in drawn]
+        without = [
+            made for left in edits if (made := made_again(plan, [e for e in edits if e is not left])) is not None
+        ]
+        if len(without) == count:
+            return port, edits, without
 
 
-def judge_edit(plan: Plan, port: Plan, edit: Edit, folder: Path) -> Outcome:
-    """Returns what becomes of one mistake."""
-    about: dict[str, Any] = {"seed": plan.seed, "family": f"{edit.section}/{edit.kind}", "edit": edit.text}
+def made_again(plan: Plan, edits: Sequence[Edit]) -> Plan | None:
+    """Returns a plan with some mistakes; `None` where one of them cannot be made without the others."""
+    for edit in edits:
+        section = "update" if edit.section == "optimizer" else edit.section
+        found = next((changed for changed, other in edits_of(plan, section) if other == edit), None)
+        if found is None:
+            return None
+        plan = found
+    return plan
+
+
+def judge_edits(port: Plan, edits: Sequence[Edit], others: Sequence[Plan], folder: Path) -> list[dict[str, Any]]:
+    """Returns what becomes of each of some mistakes in a port.
+
+    Args:
+        port: Its plan.
+        edits: The mistakes.
+        others: The plan of the reference, and the port's without each of the mistakes: all must compute something else.
+        folder: For the files.
+    """
+    plan = others[0]
     try:
-        if changes_nothing(plan, port, folder):
-            return Outcome(**about, state="same")
+        if any(changes_nothing(other, port, folder) for other in others):
+            return [outcome(edit, "same") for edit in edits]
         with built(plan, port, folder) as (pair, theirs, ours):
             result = check_parity(pair, steps=STEPS)
     except Exception as error:  # an edit after which the port cannot be trained is no silent mistake
-        return Outcome(**about, state="crashed", told=f"{type(error).__name__}: {error}")
+        return [outcome(edit, "crashed", told=f"{type(error).__name__}: {error}") for edit in edits]
     if result.verdict != "diverged":
-        return Outcome(**about, state="missed")
-    content = result.content()
-    found = content["diagnosis"]
-    rung = next(check["name"] for check in content["checks"] if not check["passed"])
-    return Outcome(
-        **about,
-        state="caught",
-        rung=rung,
-        placed=any(is_placed(finding, edit, ours, theirs) for finding in found),
-        proved=any(is_explained(finding, edit) for finding in found),
-        wrong=any(is_wrong(finding, edit) for finding in found),
-        told="\n".join(f"{f['cause']}: {f['text']} [{f['parting']}] {f['evidence']}" for f in found),
-    )
+        return [outcome(edit, "missed") for edit in edits]
+    found = result.content()["diagnosis"]
+    told = "\n".join(f"  {f['cause']}: {f['text']} {f['parting'] or ''} {f['evidence']}" for f in found)
+    names = set().union(*(accepted(edit) for edit in edits))
+    wrong = any(finding["cause"] not in {*OPERATIONS, UNKNOWN, *names} for finding in found)
+    return [
+        outcome(
+            edit,
+            "caught",
+            told=told,
+            placed=any(is_placed(finding, edit, ours, theirs) for finding in found),
+            explained=any(finding["proved"] or finding["cause"] in accepted(edit) for finding in found),
+            wrong=wrong,
+        )
+        for edit in edits
+    ]
+
+
+def outcome(edit: Edit, state: str, **found: Any) -> dict[str, Any]:
+    """Returns what became of a mistake."""
+    about = {"edit": edit.text, "section": edit.section, "state": state, "caught": state == "caught"}
+    return about | {"placed": False, "explained": False, "wrong": False, "told": ""} | found
 
 
 def changes_nothing(plan: Plan, port: Plan, folder: Path) -> bool:
@@ -171,23 +192,19 @@ def trained(pair: Any) -> list[np.ndarray]:
 
 def is_placed(finding: Mapping[str, Any], edit: Edit, ours: Written, theirs: Written) -> bool:
     """Whether what is told shows the edited line of either side, or the edited setting, and few others."""
-    if edit.section in ("optimizer", "pipeline"):
-        rungs = (
-            ("data",) if edit.section == "pipeline" else ("first_update", "optimizer_state", "trajectory", "evaluation")
-        )
-        return finding["rung"] in rungs
+    if edit.section == "pipeline":
+        return bool(finding["rung"] == "data")  # the data have no operations
     parting = finding["parting"] or {}
-    told = " ".join([finding["text"], *parting.get("port", ()), *parting.get("reference", ())])
+    told = " ".join([finding["text"], finding["evidence"], *parting.get("port", ()), *parting.get("reference", ())])
+    if edit.section == "optimizer":
+        shows = bool(parting) or edit.name in told or finding["cause"] in accepted(edit)
+        return finding["rung"] in UPDATES and shows
     for written, file in ((ours, "drawn_port.py"), (theirs, "drawn_reference.py")):
         right = {n for name in (edit.name, *edit.near) for n in written.lines.get((edit.section, name), ())}
         lines = {int(number) for number in re.findall(rf"{re.escape(file)}:(\d+)", told)}
         if lines & right and len(lines - right) <= MOST_OTHERS:
             return True
-    return edit.section in ("update", "schedule") and finding["rung"] in (
-        "first_update",
-        "optimizer_state",
-        "trajectory",
-    )
+    return edit.section == "schedule" and finding["rung"] in UPDATES and finding["cause"] in accepted(edit)
 
 
 def accepted(edit: Edit) -> set[str]:
@@ -195,13 +212,3 @@ def accepted(edit: Edit) -> set[str]:
     setting = edit.text.split(": ")[-1].split(" ")[0]
     keys = (edit.section, edit.kind, edit.name, setting)
     return {name for key in keys for name in NAMES.get(key, ())}
-
-
-def is_explained(finding: Mapping[str, Any], edit: Edit) -> bool:
-    """Whether a cause is proved, or named rightly."""
-    return bool(finding["proved"]) or finding["cause"] in accepted(edit)
-
-
-def is_wrong(finding: Mapping[str, Any], edit: Edit) -> bool:
-    """Whether a known cause is named that it is not."""
-    return finding["cause"] not in {*OPERATIONS, UNKNOWN, *accepted(edit)}

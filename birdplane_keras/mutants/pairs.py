@@ -106,8 +106,9 @@ def last(array: np.ndarray) -> np.ndarray:
 
 
 def prepared(raw: list[np.ndarray], module: ModuleType) -> list[np.ndarray]:
-    """Returns the inputs that a side makes of raw numbers: the first is prepared."""
-    return [np.ascontiguousarray(module.prepare(raw[0]), dtype=np.float32), *raw[1:]]
+    """Returns the inputs that a side makes of raw numbers: the first by its pipeline, others alike on both sides."""
+    others = [(each / 127.5 - 1).astype(np.float32) for each in raw[1:]]
+    return [np.ascontiguousarray(module.prepare(raw[0]), dtype=np.float32), *others]
 
 
 def drawn(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

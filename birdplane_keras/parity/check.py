@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import torch
 
 from birdplane_keras.errors import PairError, first_line
 from birdplane_keras.parity.causes.diagnose import diagnose
+from birdplane_keras.parity.core.check import first_failure
 from birdplane_keras.parity.core.judge import judge, verdict
 from birdplane_keras.parity.core.result import Result
 from birdplane_keras.parity.core.series import describe_trajectory
@@ -17,6 +19,12 @@ from birdplane_keras.parity.core.training import Training
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.trying import try_both
+
+STARTS: dict[str, dict[str, Any]] = {  # rung -> what gives the port the reference's start there
+    "data": {"keras_data": None, "keras_inputs_by_epoch": None},
+    "batch_order": {"keras_batches": None},
+    "initial_weights": {"weights": "transfer"},
+}
 
 
 def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
@@ -43,9 +51,31 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
         bench = PairBench(pair, seed)
         with bench.host.judged():
             try_both(bench)
-            return examine(bench, steps=steps, settings=settings)
+            result = examine(bench, steps=steps, settings=settings)
+        return with_the_rest(result, pair, steps=steps, seed=seed)
     except SystemExit as error:
         raise PairError(f"expected a pair whose code does not end the program, received {first_line(error)}") from error
+
+
+def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Result:
+    """Returns a result that also tells what differs once the port starts as the reference does.
+
+    Where the data, the batches or the first weights differ, the port is judged again with the reference's in their
+    place: mistakes behind them are told in the same run.
+    """
+    failed = first_failure(result.checks)
+    given = {} if failed is None else STARTS.get(failed.name, {})
+    changed = {name: value for name, value in given.items() if getattr(pair, name) != value}
+    if failed is None or not changed:
+        return result
+    try:
+        rest = check_parity(replace(pair, **changed), steps=steps, seed=seed)
+    except PairError as error:
+        return replace(result, notes=[*result.notes, f"with the reference's {failed.name} the port fails: {error}"])
+    if rest.verdict == "diverged":
+        return replace(result, diagnosis=[*result.diagnosis, *rest.diagnosis])
+    note = f"with the reference's {failed.name} in place of its own the port passes every rung: {rest.verdict}"
+    return replace(result, notes=[*result.notes, note])
 
 
 def examine(

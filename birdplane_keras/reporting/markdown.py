@@ -8,6 +8,7 @@ from birdplane_keras.published import describe_published
 BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
 SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
 HUNT_MARKS = ("<!-- hunt: written by scripts/hunt.py -->", "<!-- end of the hunt -->")
+MUTANTS_MARKS = ("<!-- mutants: written by scripts/mutants.py -->", "<!-- end of the mutants -->")
 FAULTS_MARKS = "<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->"
 COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
 SIDES = {"torch": "PyTorch", "keras": "Keras"}

@@ -183,10 +183,12 @@ def tell_place(found: Found, walked: Walk) -> list[Finding]:
         told = try_advice(found.case, advised, lambda: gets_further(found.case))
         return [replace(finding, parting=parting, proved=walked.proved) for finding in told]
     if found.change is None or parting is None:
-        return [replace(finding, parting=parting) for finding in in_doubt(found.case)]
-    mended = explain_layer(found.case) if not found.case.changes else None
-    if mended is not None:
-        return [replace(mended, parting=parting, proved=walked.proved)]
+        proved = found.change is not None and walked.proved
+        doubt = in_doubt(found.case)
+        return [replace(finding, parting=parting, proved=finding.proved or proved) for finding in doubt]
+    known = [finding for finding in named_otherwise(found.case) if finding.cause != UNKNOWN]
+    if known:
+        return [replace(finding, parting=parting, proved=walked.proved) for finding in known]
     cause, text = describe_parting(parting)
     return [
         Finding(
@@ -199,6 +201,14 @@ def tell_place(found: Found, walked: Walk) -> list[Finding]:
             proved=walked.proved,
         )
     ]
+
+
+def named_otherwise(case: Case) -> list[Finding]:
+    """Returns what is known of a place that no known mistake of the reference explains; unknown, or nothing."""
+    if case.rung in registry.UPDATES:
+        return in_doubt(case)
+    mended = None if case.changes else explain_layer(case)
+    return [] if mended is None else [mended]
 
 
 def describe_parting(parting: Mapping[str, Sequence[str]]) -> tuple[str, str]:

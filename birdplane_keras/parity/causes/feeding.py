@@ -6,6 +6,7 @@ import numpy as np
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.normalisation import in_normalisation
+from birdplane_keras.parity.causes.pipelines import in_inputs, in_shifts
 from birdplane_keras.parity.causes.reading import near, not_a_number, read_off
 from birdplane_keras.parity.core.finding import Finding
 from birdplane_keras.parity.core.records import Fed, in_epoch
@@ -34,7 +35,7 @@ def in_data(keras: Fed, torch: Fed) -> Iterator[Finding]:
                 tried=True,
             )
         else:
-            yield from in_normalisation(name, ours, theirs)
+            yield from list(in_normalisation(name, ours, theirs)) or in_inputs(name, ours, theirs)
     for name, theirs in torch.targets.items():
         ours = keras.targets.get(name)
         if ours is not None and ours.shape == theirs.shape and not np.array_equal(ours, theirs):
@@ -51,7 +52,25 @@ def in_targets(name: str, ours: np.ndarray, theirs: np.ndarray) -> Iterator[Find
     if not np.isfinite(ours).all():
         yield not_a_number("data", name, ours)
     else:
-        yield from in_labels(name, ours, theirs)
+        yield from list(in_labels(name, ours, theirs)) or in_few_targets(name, ours, theirs)
+
+
+def in_few_targets(name: str, ours: np.ndarray, theirs: np.ndarray) -> Iterator[Finding]:
+    """Targets that are all so many too large, or of which some are wrong."""
+    shifted = [found for found in in_shifts(name, ours, theirs) if found.cause == "index_offset"]
+    if shifted:
+        yield from shifted
+        return
+    wrong = np.flatnonzero((ours != theirs).reshape(len(ours), -1).any(axis=1))
+    if len(wrong) < len(ours) / 2:
+        told = ", ".join(f"{i}: {ours[i]} for {theirs[i]}" for i in wrong[:3])
+        yield read_off(
+            "wrong_labels",
+            "data",
+            f"{len(wrong)} of {len(ours)} targets are wrong in the port, the others are equal",
+            f"in {name}, {told}",
+            "look at how these targets are read",
+        )
 
 
 def in_augmentation(name: str, epoch: int, ours: np.ndarray, torch: Fed) -> Finding:

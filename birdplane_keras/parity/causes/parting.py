@@ -13,12 +13,11 @@ from birdplane_keras.parity.causes.proving import Search, Stand
 from birdplane_keras.parity.causes.search import closeness
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
-from birdplane_keras.parity.programs.program import FORWARD, Operation, Program, Value
+from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
 from birdplane_keras.parity.programs.recording import record
 from birdplane_keras.parity.programs.telling import tell
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.steps import read_rung
-from birdplane_keras.parity.sides.torch_run import TorchRun
 
 COPIES = 2  # of the reference that round otherwise
 RUNGS = ("forward", "loss", "gradients", "first_update")  # which the first step shows
@@ -59,9 +58,11 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         search = Search(case, port, ours, values)
         stand = search.find()
         apart = search.in_another_order()
-    found = part(port.program, reference, noise, (ends[0], ends[1]), (apart, ()))
-    if found is not None and stand is not None and len(found.port) == len(found.reference) == 1:
-        stand = first_of_two(case, port, search, stand, (found.port[0], found.reference[0])) or stand
+    settled = () if rung in ABOVE_AUTOGRAD else (BACKWARD,)  # the gradients agree, or the rung would be theirs
+    found = part(port.program, reference, noise, (ends[0], ends[1]), (apart, ()), settled)
+    if found is not None and found.port and found.reference and stand is not None and not stand.cuts:
+        firsts = (found.port[0], found.reference[0])
+        stand = smaller(case, port, search, stand, firsts, reference) or stand
     if stand is not None and (found is None or (rung == "gradients" and stand.cuts)):
         found = parting_of(stand, port.program, reference)
     if found is None:
@@ -75,31 +76,45 @@ def kind_of(parting: Parting) -> tuple:
     return tuple(tuple(sorted({(each.name, repr(each.arguments)) for each in side})) for side in sides)
 
 
-def first_of_two(
-    case: Case, port: PortStep, search: Search, stand: Stand, firsts: tuple[Operation, Operation]
+def smaller(
+    case: Case, port: PortStep, search: Search, stand: Stand, firsts: tuple[Operation, Operation], reference: Program
 ) -> Stand | None:
-    """Returns what stands for the first of two mistakes, one right behind the other, that a region covers.
+    """Returns what stands for the first line of a region that covers several; `None` where that explains nothing.
 
-    That is an operation which both sides make, with other arguments; the second is then explained by itself.
+    It explains all that the region does, or it is the first of two mistakes, one right behind the other: the second is
+    then explained by itself, by other operations.
     """
-    ours, theirs = firsts
-    alike = ours.name == theirs.name and len(ours.sources) == len(theirs.sources)
-    if not alike or list(ours.arguments) == list(theirs.arguments) or ours.number == stand.replay.region.end:
+    ours, theirs = last_of_line(port.program, firsts[0]), last_of_line(reference, firsts[1])
+    if ours.number >= stand.replay.region.end:
         return None
     first = search.stand_for(theirs.value, ours.number)
-    if first is None:
-        return None
+    if first is None or first.complete or first.gained:
+        return first
     changes = [*case.changes, first.change]
-    probe = Probe.of(read_rung(after_changes(case, changes), port.rows, case.rung))
-    rest = Search(case.after(case.failed, changes, probe), port, [n for n in search.foreign if n > ours.number]).find()
-    return first if rest is not None and rest.complete >= stand.complete and rest.gained >= stand.gained else None
-
-
-def after_changes(case: Case, changes: Sequence[Change]) -> TorchRun:
-    """Returns a run of the reference, at its start, with all changes."""
     run = case.bench.reference()
     all_of(changes)(run)
-    return run
+    probe = Probe.of(read_rung(run, port.rows, case.rung))
+    foreign = [number for number in search.foreign if number > ours.number]
+    rest = Search(case.after(case.failed, changes, probe), port, foreign).find()
+    if rest is None or rest.complete < stand.complete or rest.gained < stand.gained:
+        return None
+    second = [port.program[n] for n in rest.replay.region.operations if not port.program[n].reshapes]
+    known = Known.of([rest.seen.value])
+    made = next((each for each in reference if known.holds(each.value) and not each.reshapes), None)
+    alike = made is not None and bool(second) and kind_of(Parting(port=second[:1], reference=[made]))
+    return None if alike and alike[0] == alike[1] else first
+
+
+def last_of_line(program: Program, operation: Operation) -> Operation:
+    """Returns the last operation of the line of source that an operation is of, in one go."""
+    last = operation
+    for each in program.operations[operation.number + 1 :]:
+        if each.phase != FORWARD or each.line is None or operation.line is None:
+            break
+        if (each.line.file, each.line.number) != (operation.line.file, operation.line.number):
+            break
+        last = last if each.reshapes else each
+    return last
 
 
 def parting_of(stand: Stand, port: Program, reference: Program) -> Parting:

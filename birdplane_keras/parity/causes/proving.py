@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change
+from birdplane_keras.parity.causes.pairing import alike, before, is_exchange, same, unlikely
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.search import COARSE, SLACK, closeness
 from birdplane_keras.parity.core.records import Probe
@@ -209,14 +209,7 @@ class Search:
     def _layouts(self, seen: Seen, end: int) -> list[Layout]:
         have, want = self.port.program[end].value.shape, seen.value.shape
         found = [each for each in layouts(have, want) if is_exchange(each, have, want)]
-        return sorted(found, key=self._unlikely)[:MOST_LAYOUTS]
-
-    def _unlikely(self, layout: Layout) -> int:
-        """As channels move from one end to the other is likelier than any other exchange of axes."""
-        rank = len(layout.axes)
-        if rank > 2 and layout.axes == (0, rank - 1, *range(1, rank - 1)):
-            return 0
-        return 1 if layout.axes == tuple(range(rank)) else 2
+        return sorted(found, key=unlikely)[:MOST_LAYOUTS]
 
     def _try(self, seen: Seen, end: int, lay_out: Layout) -> Stand:
         region, candidates = self._region(seen, end)
@@ -280,29 +273,6 @@ class Search:
         return len(behind) if any(n in self.port.users.get(end, ()) for n in behind) else 0
 
 
-def is_exchange(layout: Layout, have: Sequence[int], want: Sequence[int]) -> bool:
-    """Whether a layout keeps the numbers in order, exchanges whole axes, or splits or joins some on the way."""
-    if layout.axes == tuple(range(len(layout.axes))) or len(have) != len(want):
-        return True
-    return layout.of_its_own and tuple(have[axis] for axis in layout.axes) == tuple(want)
-
-
-def alike(function: str, operation: str) -> bool:
-    """Whether a function of PyTorch and an operation of ATen are called alike: `relu`, `relu`; `linear`, `addmm`: no."""
-    names = [name.strip("_").removeprefix("native_").removeprefix("r") for name in (function, operation)]
-    return names[0] == names[1]
-
-
 def halves(given: Any) -> bool:
     """Whether a call asks for a half type."""
     return any(leaf in (torch.float16, torch.bfloat16) for leaf in tree_leaves(given))
-
-
-def before(one: At, other: At) -> bool:
-    """Whether a tensor is met before another stands for what its call returns: that itself is."""
-    return one.call < other.call or one == other or (one.call == other.call and one.taken)
-
-
-def same(one: Value, other: Value) -> bool:
-    """Whether two values hold the same numbers."""
-    return one.size == other.size and np.array_equal(one.statistics, other.statistics)

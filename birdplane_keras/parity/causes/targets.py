@@ -64,15 +64,16 @@ def suppose_weights(case: Case) -> Iterator[Hypothesis]:
     told = f"fit(class_weight={dict(given)})" if given else "no class weights"
     fix = "fit(class_weight={class: weight}) with the reference's weights; PyTorch's weight= divides by their sum, too"
     mean = "divided by the number of examples, as Keras does"
-    yield supposed(
-        "class_weights",
-        f"the port weighs the classes otherwise than the reference: it has {told}",
-        fix,
-        lambda loss: weighed(given or {}, by_sum=False),
-        mean,
-        mend=with_class_weights(case, None) if given and not reference_weights(case) else None,
-    )
     shown = weights_of_classes(case)
+    if given or shown is not None or reference_weights(case):
+        yield supposed(
+            "class_weights",
+            f"the port weighs the classes otherwise than the reference: it has {told}",
+            fix,
+            lambda loss: weighed(given or {}, by_sum=False),
+            mean,
+            mend=with_class_weights(case, None) if given and not reference_weights(case) else None,
+        )
     if shown is None:
         return
     ratio, evidence = shown

@@ -13,6 +13,7 @@ from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
 from birdplane_keras.parity.causes.parting import RUNGS, Place, find_place
 from birdplane_keras.parity.causes.port_step import PortStep
+from birdplane_keras.parity.causes.port_update import port_update
 from birdplane_keras.parity.causes.proving import Stand
 from birdplane_keras.parity.causes.search import (
     COARSE,
@@ -131,7 +132,8 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     if best is None:
         name = None if stand is None or stand.complete else name_of(case, stand)
         names = () if name is None else name.members
-        return Found(case=case, place=place, names=names, change=None if stand is None else stand.change)
+        change = whole_update(case) if stand is None else stand.change
+        return Found(case=case, place=place, names=names, change=change)
     steps = [rung for rung in rungs_from(case.rung) if rung in RUNGS]
     further = 0 if stand is None else reach(case, stand.change)
     if stand is not None and min(further, len(steps)) > best.explained:
@@ -139,6 +141,14 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     # A known mistake may be made for batches of one size; the port's own operations are made for all.
     change = stand.change if stand is not None and further > best.explained else best.hypothesis.change
     return Found(case=case, place=place, names=best.hypothesis.members, change=change)
+
+
+def whole_update(case: Case) -> Change | None:
+    """Returns that the reference updates its weights as the port does, if it then computes all that the port does."""
+    if case.rung not in ("first_update", "optimizer_state") or case.budget.spent:
+        return None
+    change = port_update(case)
+    return change if reach(case, change) > list(rungs_from(case.rung)).index("optimizer_state") else None
 
 
 def name_of(case: Case, stand: Stand) -> Hypothesis | None:

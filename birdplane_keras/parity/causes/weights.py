@@ -68,6 +68,27 @@ def in_weights(keras: Tensors, torch: Tensors, statistics: set[str], *, tried: b
             TRANSFER,
             tried=tried,
         )
+    elif wrong and not explained:
+        yield from in_places(keras, torch, wrong, tried=tried)
+
+
+def in_places(keras: Tensors, torch: Tensors, wrong: Sequence[str], *, tried: bool) -> Iterator[Finding]:
+    """How many values of how many tensors differ, where most are the reference's."""
+    counts = {name: int((keras[name] != torch[name]).sum()) for name in wrong if keras[name].shape == torch[name].shape}
+    if len(counts) < len(wrong):
+        return
+    name = min(counts, key=lambda each: counts[each])
+    place = tuple(int(i) for i in np.argwhere(keras[name] != torch[name])[0])
+    pair = f"{keras[name][place]:.6g} in Keras, {torch[name][place]:.6g} in PyTorch"
+    yield read_off(
+        "some_weights",
+        "initial_weights",
+        f"{sum(counts.values())} values in {len(wrong)} of {len(torch)} tensors differ, the others are equal",
+        ", ".join(f"{each}: {count} of {keras[each].size}" for each, count in list(counts.items())[:3])
+        + f"; the first of {name} at {list(place)}: {pair}",
+        TRANSFER,
+        tried=tried,
+    )
 
 
 def describe_weight(
@@ -92,6 +113,13 @@ def describe_weight(
     if other is not None:
         hint = "give each layer the weights of its own counterpart, by name"
         return "layers_swapped", f"{name} holds the values of {other}", "equal in every bit", hint
+    if ours.ndim > 1 and (flipped := next((a for a in range(ours.ndim) if near(ours, np.flip(theirs, a), 0)), None)):
+        evidence = "every value of the port is the reference's, counted from the other end"
+        return "kernel_flipped", f"{name} is turned round along axis {flipped}", evidence, f"np.flip(weight, {flipped})"
+    if (root := near(ours, np.sqrt(np.abs(theirs)))) or near(ours, theirs**2):
+        kept, meant = ("deviation", "variance") if root else ("variance", "deviation")
+        evidence = f"every value of the port is the reference's {'root' if root else 'square'}"
+        return "variance_for_deviation", f"{name} holds a {kept} in place of a {meant}", evidence, "convert it"
     if permuted := find_blocks(ours, theirs):
         return (
             "gate_order",

@@ -92,6 +92,7 @@ def part(
     noise: np.ndarray,
     ends: tuple[Sequence[Value], Sequence[Value]],
     apart: tuple[Collection[int], Collection[int]] = ((), ()),
+    settled: Collection[str] = (),
 ) -> Parting | None:
     """Returns where two programs part on the way to what differs; `None` where nothing is seen.
 
@@ -101,15 +102,21 @@ def part(
         noise: As `measure` returns it, of the reference.
         ends: The values that differ, as each side computed them.
         apart: Operations of each side that make the same numbers in another order.
+        settled: Phases in which the sides were seen to agree, whatever each of them makes on its way.
     """
     unmeasured = np.zeros((len(port), 5))
-    ours = frontier(port, Known(reference, noise), unmeasured, ends[0], apart[0])
-    theirs = frontier(reference, Known(port, unmeasured), noise, ends[1], apart[1])
+    ours = frontier(port, Known(reference, noise), unmeasured, ends[0], apart[0], settled)
+    theirs = frontier(reference, Known(port, unmeasured), noise, ends[1], apart[1], settled)
     return Parting(port=ours, reference=theirs) if ours or theirs else None
 
 
 def frontier(
-    program: Program, other: Known, noise: np.ndarray, ends: Sequence[Value], apart: Collection[int] = ()
+    program: Program,
+    other: Known,
+    noise: np.ndarray,
+    ends: Sequence[Value],
+    apart: Collection[int] = (),
+    settled: Collection[str] = (),
 ) -> list[Operation]:
     """Returns the first operations behind some ends whose results the other program does not have.
 
@@ -119,12 +126,18 @@ def frontier(
         noise: How far the statistics of its operations moved, as `Known` takes it.
         ends: The values that differ; one that the program does not hold leads nowhere.
         apart: Operations that the other side does not make, although it has their numbers, in another order.
+        settled: Phases in which the sides were seen to agree.
     """
-    return foreign_behind(program, other, noise, ends, apart)[0]
+    return foreign_behind(program, other, noise, ends, apart, settled)[0]
 
 
 def foreign_behind(
-    program: Program, other: Known, noise: np.ndarray, ends: Sequence[Value], apart: Collection[int] = ()
+    program: Program,
+    other: Known,
+    noise: np.ndarray,
+    ends: Sequence[Value],
+    apart: Collection[int] = (),
+    settled: Collection[str] = (),
 ) -> tuple[list[Operation], list[int]]:
     """Returns what `frontier` does, and the numbers of all operations from there to the ends that are foreign.
 
@@ -135,6 +148,9 @@ def foreign_behind(
     def is_foreign(number: int) -> bool:
         if number not in foreign:
             value = program[number].value
+            if program[number].phase in settled:
+                foreign[number] = False
+                return False
             foreign[number] = number in apart or (value.size > 0 and not other.holds(value, noise[number]))
         return foreign[number]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.private_torch import tree_leaves
-from birdplane_keras.parity.programs.program import Argument, Source, Value
+from birdplane_keras.parity.programs.program import MASK, Argument, Source, Value
 
 _MADE_WHERE = ("device", "layout", "pin_memory", "memory_format", "out")
 _HIDDEN = ("running_mean", "running_var")  # written, and no schema says so
@@ -94,5 +94,10 @@ def value_of(tensor: torch.Tensor) -> Value:
     flat = tensor.detach()
     flat = (torch.view_as_real(flat) if flat.is_complex() else flat).to(torch.float64)
     low, high = torch.aminmax(flat)
+    if not max(-float(low), float(high)) < MASK:
+        flat = torch.where(
+            flat.abs() >= MASK, 0.0, flat
+        )  # what a mask puts there would hide all else; not a number stays
+        low, high = torch.aminmax(flat)
     numbers = torch.stack([flat.sum(), flat.abs().sum(), flat.square().sum(), low, high])
     return Value(shape=tuple(tensor.shape), statistics=numbers.cpu().numpy(), whole=whole)

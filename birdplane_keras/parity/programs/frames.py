@@ -13,6 +13,7 @@ from birdplane_keras.parity.programs.program import Line
 
 _LIBRARIES = ("torch", "keras", "optree", "numpy", "greenlet")
 _JUDGE = Path(__file__).parents[1]
+_NUMBERED = str(Path(__file__).with_name("numbered.py"))  # stands between a call and the code that made it
 _PLUGIN = Path(__file__).parents[2] / "torch_plugin"
 LINES = 2  # of the user's own that are told: where it is, and from where that was called
 _STANDARD_LIBRARY = Path(linecache.__file__).parent
@@ -23,7 +24,8 @@ def user_line(frame: types.FrameType | None, names: Mapping[int, str]) -> tuple[
     frames: list[types.FrameType] = []
     layer = ""
     while frame is not None and len(frames) < LINES:
-        if is_judges(frame.f_code.co_filename) and not frame.f_code.co_name.startswith("__torch_"):
+        watched = frame.f_code.co_name.startswith("__torch_") or frame.f_code.co_filename == _NUMBERED
+        if is_judges(frame.f_code.co_filename) and not watched:
             break  # whoever called the judge made no operation
         if is_users(frame.f_code.co_filename):
             frames.append(frame)

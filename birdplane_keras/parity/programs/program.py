@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 FORWARD, BACKWARD = "forward", "backward"
+MASK = 1e8  # numbers as large as these are a mask's, and count as zeros
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,8 @@ class Value:
 
     Args:
         shape: Of the tensor.
-        statistics: (5,) float64: sum, sum of absolute values, sum of squares, smallest, largest.
+        statistics: (5,) float64: sum, sum of absolute values, sum of squares, smallest, largest; without a mask's
+            numbers.
         whole: Whether the numbers are whole, or truth values.
     """
 
@@ -37,6 +39,7 @@ class Value:
     def of(cls, array: np.ndarray) -> "Value":
         """Returns what is kept of an array."""
         flat = np.asarray(array, np.float64).reshape(-1)
+        flat = np.where(np.abs(flat) >= MASK, 0.0, flat)
         bounds = (flat.min(), flat.max()) if flat.size else (0, 0)
         numbers = (flat.sum(), np.abs(flat).sum(), (flat * flat).sum(), *bounds)
         whole = not np.issubdtype(np.asarray(array).dtype, np.inexact)

@@ -72,6 +72,7 @@ class TorchRun:
         self.rewrites: list[Rewrite] = [without_dropout]
         self.loss_rewrites: list[Rewrite] = []
         self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around a step's work
+        self.update: Callable[[], None] | None = None  # in the place of clipping and the optimizer's step
         self.change_inputs: Callable[[tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]] | None = None
         self.change_outputs: Callable[[Any], Any] | None = None
         self._nudge = None if nudge is None else self._new_nudge(nudge)
@@ -145,13 +146,19 @@ class TorchRun:
         if on_gradients is not None:
             on_gradients(outputs)
         if self.schedule.steps % every == every - 1:
-            if self.clip is not None:
-                with Rewriting([], self._stand_ins):
-                    self.clip(self.module.parameters())
-            self.optimizer.step()
+            if self.update is not None:
+                self.update()
+            else:
+                self._make_update()
             if self.zero_grad:  # after the update, not before the next: several runs wait for each other
                 self.optimizer.zero_grad()
         return loss
+
+    def _make_update(self) -> None:
+        if self.clip is not None:
+            with Rewriting([], self._stand_ins):
+                self.clip(self.module.parameters())
+        self.optimizer.step()
 
     def compute_loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Returns the loss of outputs for targets in the reference's layout."""
