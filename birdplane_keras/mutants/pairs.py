@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from birdplane_keras import torch_equivalents
-from birdplane_keras.mutants.drawing import CLASSES, NUMBERS
 from birdplane_keras.mutants.plans import Plan
+from birdplane_keras.mutants.terms import CLASSES, NUMBERS
 from birdplane_keras.mutants.writing import PORT, REFERENCE, Written, write
 from birdplane_keras.parity.pair import Pair, channels_last
 

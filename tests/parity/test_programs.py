@@ -197,7 +197,7 @@ def test_code_that_does_not_bear_watching_takes_no_verdict_with_it(monkeypatch):
     def fail(*_):
         raise RuntimeError("not while it is watched")
 
-    monkeypatch.setattr("birdplane_keras.parity.causes.proving.record_calls", fail)
+    monkeypatch.setattr("birdplane_keras.parity.causes.port_step.record_calls", fail)
     keras.utils.set_random_seed(0)
     (fault,) = [fault for fault in FAULTS if fault.name == "leaky_slope"]
     result = judged(fault.make(0))

@@ -188,7 +188,9 @@ def tell_place(found: Found, walked: Walk) -> list[Finding]:
         return [replace(finding, parting=parting, proved=finding.proved or proved) for finding in doubt]
     known = [finding for finding in named_otherwise(found.case) if finding.cause != UNKNOWN]
     if known:
-        return [replace(finding, parting=parting, proved=walked.proved) for finding in known]
+        return [
+            replace(each, parting=parting, proved=walked.proved, evidence=f"{each.evidence}; {rest}") for each in known
+        ]
     cause, text = describe_parting(parting)
     return [
         Finding(

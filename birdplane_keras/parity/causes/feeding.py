@@ -35,7 +35,10 @@ def in_data(keras: Fed, torch: Fed) -> Iterator[Finding]:
                 tried=True,
             )
         else:
-            yield from list(in_normalisation(name, ours, theirs)) or in_inputs(name, ours, theirs)
+            readers = [in_normalisation, in_inputs]
+            if np.issubdtype(theirs.dtype, np.integer):  # indices are not scaled
+                readers = [in_inputs]
+            yield from next((found for read in readers if (found := list(read(name, ours, theirs)))), [])
     for name, theirs in torch.targets.items():
         ours = keras.targets.get(name)
         if ours is not None and ours.shape == theirs.shape and not np.array_equal(ours, theirs):

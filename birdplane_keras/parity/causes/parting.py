@@ -67,6 +67,8 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         found = parting_of(stand, port.program, reference)
     if found is None:
         return None
+    if stand is not None and stand.added and found.port:
+        found = Parting(port=found.port, reference=())  # what takes the value there is made of another, that is all
     return Place(told=tell(found, port.program, reference), kind=kind_of(found), stand=stand)
 
 
@@ -85,7 +87,10 @@ def smaller(
     then explained by itself, by other operations.
     """
     ours, theirs = last_of_line(port.program, firsts[0]), last_of_line(reference, firsts[1])
-    if ours.number >= stand.replay.region.end:
+    lines = ours.line is not None and theirs.line is not None
+    kinds = kind_of(Parting(port=[ours], reference=[theirs]))
+    otherwise = ours.name == theirs.name and kinds[0] != kinds[1]  # one operation, given something else
+    if ours.number >= stand.replay.region.end or not (lines or otherwise):
         return None
     first = search.stand_for(theirs.value, ours.number)
     if first is None or first.complete or first.gained:

@@ -58,6 +58,11 @@ class Stand:
         return gained is not None and gained >= max(self.gained, 1)
 
     @property
+    def added(self) -> bool:
+        """Whether the port goes on from that result by operations that the reference does not make."""
+        return self.search.rung in ("forward", "loss") and self.search.port_has(self.seen.value)
+
+    @property
     def cuts(self) -> list[int]:
         """The operations of the region that cut a value off from the gradients."""
         program = self.search.port.program
@@ -105,7 +110,7 @@ class Search:
             if not port.program[n].reshapes and not before.holds(port.program[n].value)
         ]
         self._before = closeness(case.rung, case.port, case.reference, case.climb.noise)
-        self._port = Known.of([operation.value for operation in port.program])
+        self._port = Known.of([operation.value for operation in port.program if operation.phase == FORWARD])
 
     def _look(self) -> list[Seen]:
         run = self.case.changed_run()
@@ -124,6 +129,10 @@ class Search:
                 if stand.complete or stand.gained:
                     return stand
         return None
+
+    def port_has(self, value: Value) -> bool:
+        """Whether a value is one of the port's, too."""
+        return self._port.holds(value)
 
     def stand_for(self, value: Value, end: int) -> Stand | None:
         """Returns an operation of the port in the place of the result that holds a value; `None` where it is not so."""

@@ -59,7 +59,9 @@ def in_weights(keras: Tensors, torch: Tensors, statistics: set[str], *, tried: b
             cause, text, evidence, hint = told
             fixes = [f"{TRANSFER}; by hand: {hint}"] if hint else [TRANSFER]
             yield read_off(cause, "initial_weights", text, evidence, fixes, tried=tried)
-    if wrong and not explained and all(not related(keras[name], torch[name]) for name in wrong):
+    if wrong and not explained and mostly_equal(keras, torch, wrong):
+        yield from in_places(keras, torch, wrong, tried=tried)
+    elif wrong and not explained and all(not related(keras[name], torch[name]) for name in wrong):
         yield read_off(
             "default_initialisation",
             "initial_weights",
@@ -68,8 +70,12 @@ def in_weights(keras: Tensors, torch: Tensors, statistics: set[str], *, tried: b
             TRANSFER,
             tried=tried,
         )
-    elif wrong and not explained:
-        yield from in_places(keras, torch, wrong, tried=tried)
+
+
+def mostly_equal(keras: Tensors, torch: Tensors, wrong: Sequence[str]) -> bool:
+    """Whether in one of the tensors that differ most values are equal, and no constant."""
+    alike = [name for name in wrong if keras[name].shape == torch[name].shape and torch[name].std()]
+    return any(np.mean(keras[name] == torch[name]) > 1 / 2 for name in alike)
 
 
 def in_places(keras: Tensors, torch: Tensors, wrong: Sequence[str], *, tried: bool) -> Iterator[Finding]:

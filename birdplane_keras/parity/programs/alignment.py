@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from birdplane_keras.parity.core.tolerances import ROUNDING
-from birdplane_keras.parity.programs.program import Operation, Program, Value
+from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
 
 FLOOR = 1e-6  # relative to the largest number; sums of float32 are no nearer, whatever the copies show
+MOST_AXES = 6  # of a shape
 MOST = 1e-3  # relative to the largest number: what rounds further tells no two values apart
 
 
@@ -36,6 +37,8 @@ class Known:
 
     def __init__(self, program: Program, noise: np.ndarray) -> None:
         self._hold(program.values(), noise, 1.0)
+        for number, operation in enumerate(program):
+            self._backward[number] = operation.phase == BACKWARD
 
     @classmethod
     def of(cls, values: Sequence[Value], factor: float = 1.0) -> "Known":
@@ -45,6 +48,7 @@ class Known:
         return known
 
     def _hold(self, values: Sequence[Value], noise: np.ndarray, factor: float) -> None:
+        self._backward = np.zeros(len(values), bool)
         moved = np.zeros((len(values), 5))
         moved[: len(noise)] = noise
         self._by_size: dict[int, list[int]] = {}
@@ -55,9 +59,12 @@ class Known:
         moved = np.minimum(moved, usual * (MOST / FLOOR))  # memory that nobody has written moves by anything
         self._allowed = factor * usual + ROUNDING.factor * moved
 
-    def holds(self, value: Value, moved: np.ndarray | float = 0.0) -> bool:
-        """Tells whether one of the values is this one, whose own statistics were seen to move so far."""
-        near = self._by_size.get(value.size)
+    def holds(self, value: Value, moved: np.ndarray | float = 0.0, *, forward: bool = False) -> bool:
+        """Tells whether one of the values is this one, whose own statistics were seen to move so far.
+
+        With `forward`, one of the forward pass: a derivative may be what the other side computes on its way.
+        """
+        near = [index for index in self._by_size.get(value.size, ()) if not (forward and self._backward[index])]
         if not near:
             return False
         with np.errstate(invalid="ignore"):
@@ -147,11 +154,13 @@ def foreign_behind(
 
     def is_foreign(number: int) -> bool:
         if number not in foreign:
-            value = program[number].value
+            value, ahead = program[number].value, program[number].phase == FORWARD
             if program[number].phase in settled:
                 foreign[number] = False
                 return False
-            foreign[number] = number in apart or (value.size > 0 and not other.holds(value, noise[number]))
+            foreign[number] = number in apart or (
+                value.size > 0 and not other.holds(value, noise[number], forward=ahead)
+            )
         return foreign[number]
 
     starts = starts_of(program, ends)
@@ -200,7 +209,12 @@ def is_helper(program: Program, number: int) -> bool:
     while waiting:
         operation = program[waiting.pop()]
         seen.add(operation.number)
-        if any(source.made is None and source.value.size != 1 for source in operation.sources):
+        if any(source.made is None and not is_number(source.value) for source in operation.sources):
             return False
         waiting += [s.made for s in operation.sources if s.made is not None and s.made not in seen]
     return True
+
+
+def is_number(value: Value) -> bool:
+    """Tells whether a value from outside is a number, or a shape: a few whole numbers."""
+    return value.size == 1 or (value.whole and value.size <= MOST_AXES)

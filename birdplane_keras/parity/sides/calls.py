@@ -42,13 +42,14 @@ class Rewriting(TorchFunctionMode):
     """Changes the calls of PyTorch functions within it.
 
     Args:
-        rewrites: Applied one after the other to each call.
+        rewrites: Applied one after the other to each call; those that say that they are `last` after all others.
         stand_ins: `id` of a tensor -> the tensor that is taken in its place, wherever it is an argument.
     """
 
     def __init__(self, rewrites: Sequence[Rewrite], stand_ins: Mapping[int, torch.Tensor] | None = None) -> None:
         super().__init__()
-        self.rewrites, self.stand_ins = rewrites, stand_ins or {}
+        self.rewrites = sorted(rewrites, key=lambda rewrite: getattr(rewrite, "last", False))
+        self.stand_ins = stand_ins or {}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         call: Call = (func, args, kwargs or {})

@@ -66,9 +66,7 @@ class TorchRun:
             for weight in self.module.parameters():
                 weight.data = lay_out_otherwise(weight.data)
         self.device = next(iter(self.module.parameters())).device
-        self.clip = pair.torch_clip
-        self.accumulation_steps = pair.accumulation_steps
-        self.zero_grad = True
+        self.clip, self.accumulation_steps, self.zero_grad = pair.torch_clip, pair.accumulation_steps, True
         self.rewrites: list[Rewrite] = [without_dropout]
         self.loss_rewrites: list[Rewrite] = []
         self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around a step's work
@@ -146,10 +144,7 @@ class TorchRun:
         if on_gradients is not None:
             on_gradients(outputs)
         if self.schedule.steps % every == every - 1:
-            if self.update is not None:
-                self.update()
-            else:
-                self._make_update()
+            (self.update or self._make_update)()
             if self.zero_grad:  # after the update, not before the next: several runs wait for each other
                 self.optimizer.zero_grad()
         return loss
