@@ -9,6 +9,8 @@ from birdplane_keras.catalogue import (
     faults_layers,
     faults_loss,
     faults_normalisation,
+    faults_objectives,
+    faults_operations,
     faults_optimizer,
     faults_sequences,
     faults_structure,
@@ -28,5 +30,7 @@ FAULTS = (
     *faults_optimizer.FAULTS,
     *faults_training.FAULTS,
     *faults_whole.FAULTS,
+    *faults_operations.FAULTS,
+    *faults_objectives.FAULTS,
 )
 CLEAN = (*clean_layers.CLEAN, *clean_sequences.CLEAN, *clean_training.CLEAN, *clean_whole.CLEAN)

@@ -39,6 +39,8 @@ class Draft:
         drawn = {key: self.choice(values) for key, values in word.settings.items()} | settings
         if kind == "vector" and "axis" in drawn:
             drawn["axis"] = "features"
+        if drawn.get("stride", 1) > 1:
+            drawn["dilation"] = 1  # Keras has no window that does both
         made = word.shape(drawn, shape) if word.shape else shape
         value = f"{name.split('_')[0]}{len(self.statements) + 1}"
         self.values[value] = (word.makes or kind, made)

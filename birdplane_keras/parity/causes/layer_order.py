@@ -8,7 +8,10 @@ from torch import nn
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, advise
+from birdplane_keras.parity.pair import flatten
 from birdplane_keras.parity.sides.torch_run import TorchRun
+
+IMAGES = 4  # axes
 
 
 def suppose_order(case: Case) -> Iterator[Hypothesis]:
@@ -55,7 +58,9 @@ def leave_out(run: TorchRun, name: str, index: int) -> None:
 
 
 def suppose_inputs(case: Case) -> Iterator[Hypothesis]:
-    """Yields inputs whose channels are reversed within the port."""
+    """Yields images whose channels are reversed within the port."""
+    if flatten(case.pair.data[0])[0].ndim != IMAGES:
+        return
     yield Hypothesis(
         cause="channel_order",
         text="the port reads the channels in reverse order (BGR for RGB)",

@@ -21,6 +21,7 @@ from birdplane_keras.parity.sides.steps import read_rung
 
 COPIES = 2  # of the reference that round otherwise
 RUNGS = ("forward", "loss", "gradients", "first_update")  # which the first step shows
+PRODUCTS = ("mm", "add", "addmm")  # a layer's, which either side may write as one or as two
 ABOVE_AUTOGRAD = ("forward", "loss", "gradients")  # at which operations of the port can stand in the reference
 
 
@@ -103,11 +104,10 @@ def smaller(
     rest = Search(case.after(case.failed, changes, probe), port, foreign).find()
     if rest is None or rest.complete < stand.complete or rest.gained < stand.gained:
         return None
-    second = [port.program[n] for n in rest.replay.region.operations if not port.program[n].reshapes]
-    known = Known.of([rest.seen.value])
-    made = next((each for each in reference if known.holds(each.value) and not each.reshapes), None)
-    alike = made is not None and bool(second) and kind_of(Parting(port=second[:1], reference=[made]))
-    return None if alike and alike[0] == alike[1] else first
+    known = {(each.name, repr(each.arguments)) for each in reference if each.phase == FORWARD}
+    second = [port.program[n] for n in rest.replay.region.operations if port.program[n].name not in PRODUCTS]
+    own = any((each.name, repr(each.arguments)) not in known for each in second if not each.reshapes)
+    return first if own else None  # else the second is what the first leads to, in operations that both sides make
 
 
 def last_of_line(program: Program, operation: Operation) -> Operation:

@@ -17,6 +17,7 @@ from birdplane_keras.parity.programs.recording import Made, Slot
 from birdplane_keras.parity.programs.regions import Region
 
 NEAR = 1e-4  # of the largest number: a weight that was turned is the same but for a rounding
+_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)  # which mind how a tensor lies in memory
 
 
 class NotReplayedError(Exception):
@@ -191,7 +192,7 @@ class Replay:
                 lambda leaf: copied[id(leaf)] if isinstance(leaf, torch.Tensor) and id(leaf) in written else leaf,
                 (args, kwargs),
             )
-        function = torch.ops.aten.reshape.default if made.function is torch.ops.aten.view.default else made.function
+        function = torch.ops.aten.reshape.default if made.function in _VIEWS else made.function
         with torch.set_grad_enabled(made.graded and torch.is_grad_enabled()):
             result = function(*args, **kwargs)
         return [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)][made.leaf]
