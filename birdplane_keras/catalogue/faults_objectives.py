@@ -274,7 +274,7 @@ def standardised_by_example(seed: int) -> Pair:
     return vector_pair(seed, data=(inputs, targets), keras_data=(own.astype(np.float32), targets))
 
 
-FAULTS = (
+FAULTS: tuple[Fault, ...] = (
     *(
         Fault(
             name=name,

@@ -344,4 +344,8 @@ def faults_of(table: dict[str, tuple[str, Function, Function, int]], pair: Calla
     ]
 
 
-FAULTS = (*faults_of(IMAGES, of_images), *faults_of(SEQUENCES, of_sequences), *faults_of(TO_VECTORS, of_steps))
+FAULTS: tuple[Fault, ...] = (
+    *faults_of(IMAGES, of_images),
+    *faults_of(SEQUENCES, of_sequences),
+    *faults_of(TO_VECTORS, of_steps),
+)

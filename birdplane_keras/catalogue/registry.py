@@ -18,8 +18,9 @@ from birdplane_keras.catalogue import (
     faults_weights,
     faults_whole,
 )
+from birdplane_keras.catalogue.records import Fault
 
-FAULTS = (
+FAULTS: tuple[Fault, ...] = (
     *faults_data.FAULTS,
     *faults_structure.FAULTS,
     *faults_weights.FAULTS,

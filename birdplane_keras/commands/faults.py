@@ -73,10 +73,12 @@ def faults_command(arguments: argparse.Namespace) -> int:
 
 def judge_one(name: str) -> int:
     """Judges one entry of the catalogue and prints the report; returns 1 where the outcome is not the expected one."""
+    from birdplane_keras.catalogue.records import Clean, Fault
     from birdplane_keras.catalogue.registry import CLEAN, FAULTS
     from birdplane_keras.parity import check_parity
 
-    known = {entry.name: entry for entry in (*FAULTS, *CLEAN)}
+    entries: list[Fault | Clean] = [*FAULTS, *CLEAN]
+    known = {entry.name: entry for entry in entries}
     if name not in known:
         raise RequestError(f"expected the name of an entry of the catalogue, received {name!r}: --list names them")
     planted = next((fault for fault in FAULTS if fault.name == name), None)

@@ -23,7 +23,7 @@ def render_summary(
         environment: Versions and device.
         date: When, as it is to be printed.
     """
-    lines = ["| rung | mistakes planted | caught there | named | for example |", "|---|---|---|---|---|"]
+    lines = ["| rung | mistakes planted | caught there | named or proved | for example |", "|---|---|---|---|---|"]
     for rung in dict.fromkeys(entry["expected"][0] for entry in found):
         entries = [entry for entry in found if entry["expected"][0] == rung]
         caught = sum(entry["found"][0] == rung for entry in entries)
