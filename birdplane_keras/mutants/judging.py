@@ -38,7 +38,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "cut": ("gradient_stopped",),
     "dropped": ("activation", "layer_missing", "layers_swapped"),
     "added": ("activation",),
-    "edge": ("layers_swapped", "activation"),
+    "edge": ("layers_swapped", "activation", "gradient_stopped"),
     "optimizer": ("optimizer",),
     "learning_rate": ("learning_rate", "schedule"),
     "clip": ("gradient_clipping",),

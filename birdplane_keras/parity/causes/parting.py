@@ -94,7 +94,9 @@ def smaller(
     if ours.number >= stand.replay.region.end or not (lines or otherwise):
         return None
     first = search.stand_for(theirs.value, ours.number)
-    if first is None or first.complete or first.gained:
+    if first is None or first.seen.at == stand.seen.at:
+        return None
+    if first.complete or first.gained:
         return first
     changes = [*case.changes, first.change]
     run = case.bench.reference()

@@ -102,7 +102,7 @@ class Search:
         self.behind += [o.number for o in port.program if o.phase == FORWARD and values and known.holds(o.value)]
         self.seen = self._look()
         self.apart: set[tuple[int, int]] = set()  # sources of the port that the reference has in another order
-        self._known = [(each, Known.of([each.value])) for each in self.seen]
+        self._known = Known.of([each.value for each in self.seen])
         before = Known.of([each.value for each in self.seen], factor=LOOSE)
         self._sought = [
             (n, port.program[n].value)
@@ -160,21 +160,23 @@ class Search:
         ]
         ours = [n for n in self.foreign if not self.port.program[n].reshapes]
         names = self._weights_after(theirs)
+        behind = {end: self._weights_behind(end) for end in ours}
         found = []
         for rank, seen in enumerate(theirs):
             for other, end in enumerate(ours):
                 made = self.port.program[end]
                 if seen.value.size == made.value.size and not seen.value.whole and not made.value.whole:
-                    behind = weights_behind(self.port.program, end, self.port.users)
-                    shared = {part for name in behind for part in self._parts(name)} & names[seen.at]
-                    likely = 0 if shared else 2 if behind or names[seen.at] else 1
+                    shared = behind[end] & names[seen.at]
+                    likely = 0 if shared else 2 if behind[end] or names[seen.at] else 1
                     far = rank + other - (ALIKE if alike(seen.name, made.name) else 0)
                     found.append((likely, far, rank, seen, end))
         yield from ((seen, end) for *_, seen, end in sorted(found, key=lambda each: each[:3]))
 
-    def _parts(self, name: str) -> Sequence[str]:
-        match = self.case.bench.host.view.matches.get(name)
-        return () if match is None else match.torch
+    def _weights_behind(self, end: int) -> set[str]:
+        """Returns the weights that the operations which take a value of the port take, too, as PyTorch calls them."""
+        matches = self.case.bench.host.view.matches
+        names = weights_behind(self.port.program, end, self.port.users)
+        return {part for name in names if name in matches for part in matches[name].torch}
 
     def _weights_after(self, theirs: Sequence[Seen]) -> dict[At, set[str]]:
         """Returns for each result the weights that the calls which take it take, too."""
@@ -259,7 +261,8 @@ class Search:
 
     def _region(self, seen: Seen, end: int) -> tuple[Region, dict[tuple[int, int], list[At]]]:
         def places(source: Source) -> list[At]:
-            return [each.at for each, known in self._known if before(each.at, seen.at) and known.holds(source.value)]
+            found = [self.seen[place].at for place in self._known.where(source.value)]
+            return [at for at in found if before(at, seen.at)]
 
         apart = {id(self.port.recording.made[number].sources[slot]) for number, slot in self.apart}
 

@@ -13,6 +13,11 @@ from birdplane_keras.parity.core.tolerances import AT_A_KINK, ROUNDING
 PROBE_STEPS = 5  # enough for an optimizer's state, a schedule's first rates and moving statistics to show
 DRAWS = 3  # copies of the reference that round otherwise, beside the one in float64
 MOST_DRAWS = 24  # as many are made before a jump is believed: not each shows where a ReLU may go either way
+SQUARES = (
+    ": exp_avg_sq",
+    ": square_avg",
+    ": sum",
+)  # optimizers' means and sums of squared gradients, as they are named
 OWN = 16.0  # times the reference's noise, at most, is the port's own believed to be: a faulty port may have any
 
 
@@ -61,8 +66,21 @@ def measure(climb: Climb) -> None:
     noise = measure_noise(reference, draws_of_noise(climb, plan))
     port = Probe.of(bench.read_port(plan))
     noise = widen_noise(noise, measure_noise(port, bench.read_port(plan, reorder=0)), at_most=OWN)
-    climb.port, climb.reference, climb.noise = port, reference, noise
+    climb.port, climb.reference, climb.noise = port, reference, of_squares(noise)
     climb.draws, climb.furthest = DRAWS, noise
+
+
+def of_squares(noise: Noise) -> Noise:
+    """Returns the noise where a mean of squared gradients has no less than the square of what a gradient may be off by.
+
+    A gradient that is zero but for rounding has a square that no few draws show.
+    """
+    least = {
+        name: ROUNDING.factor * noise["gradients"].get(name.rpartition(": ")[0], 0.0) ** 2
+        for name in noise["optimizer_state"]
+        if name.endswith(SQUARES)
+    }
+    return widen_noise(noise, {rung: least if rung == "optimizer_state" else {} for rung in noise})
 
 
 def draws_of_noise(climb: Climb, plan: Rows) -> Iterator[Reading]:

@@ -64,12 +64,16 @@ class Known:
 
         With `forward`, one of the forward pass: a derivative may be what the other side computes on its way.
         """
-        near = [index for index in self._by_size.get(value.size, ()) if not (forward and self._backward[index])]
-        if not near:
-            return False
+        return len(self.where(value, moved, forward=forward)) > 0
+
+    def where(self, value: Value, moved: np.ndarray | float = 0.0, *, forward: bool = False) -> np.ndarray:
+        """Returns the places of the values that `holds` takes for this one, in order."""
+        near = np.array(self._by_size.get(value.size, ()), np.int64)
+        if forward:
+            near = near[~self._backward[near]]
         with np.errstate(invalid="ignore"):
             apart = np.abs(self._statistics[near] - value.statistics)
-        return bool((apart <= self._allowed[near] + ROUNDING.factor * moved).all(axis=1).any())
+        return near[(apart <= self._allowed[near] + ROUNDING.factor * moved).all(axis=1)]
 
 
 def allowed(value: Value) -> np.ndarray:
