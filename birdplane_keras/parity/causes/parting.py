@@ -109,7 +109,9 @@ def smaller(
     known = {(each.name, repr(each.arguments)) for each in reference if each.phase == FORWARD}
     second = [port.program[n] for n in rest.replay.region.operations if port.program[n].name not in PRODUCTS]
     own = any((each.name, repr(each.arguments)) not in known for each in second if not each.reshapes)
-    return first if own else None  # else the second is what the first leads to, in operations that both sides make
+    later = any(each.name == theirs.name for each in second)  # the port has put something before it
+    # Where the second makes nothing of its own, it is what the first leads to, in operations that both sides make.
+    return first if own and not later else None
 
 
 def last_of_line(program: Program, operation: Operation) -> Operation:
