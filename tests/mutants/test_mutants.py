@@ -47,7 +47,7 @@ def test_both_sides_write_what_compiles():
             compile(write(draw_plan([SEED, number]), side).text, "drawn", "exec")
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(2))
 def test_a_drawn_pair_is_right_and_a_mistake_in_it_is_told(number):
     found = judge_seed(SEED, number)
     assert found["alarm"] == ""
@@ -57,7 +57,7 @@ def test_a_drawn_pair_is_right_and_a_mistake_in_it_is_told(number):
 
 @pytest.mark.slow
 def test_a_share_of_the_hunt_for_mutants():
-    found = [judge_seed(SEED, number) for number in range(4, 40)]
+    found = [judge_seed(SEED, number) for number in range(2, 40)]
     assert is_sound(found), "\n".join(text for each in found for text in describe(each, everything=False))
     outcomes = [outcome for each in found for outcome in each["outcomes"]]
     assert sum(outcome["placed"] for outcome in outcomes) >= 0.9 * len(outcomes)
@@ -102,6 +102,7 @@ def test_the_table_counts_by_section():
     assert "not explained" in next(describe(found[0], everything=True))
 
 
+@pytest.mark.slow
 def test_the_command_judges_a_pair(capsys):
     assert mutants(["--mutants", "1", "--seed", "5"]) == 0
     assert "| **all** |" in capsys.readouterr().out

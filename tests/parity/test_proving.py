@@ -72,7 +72,9 @@ UNPLANNED = {
 }
 
 
-@pytest.mark.parametrize("name", UNPLANNED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if n % 2 else []) for n, name in enumerate(UNPLANNED)]
+)
 def test_what_nobody_planned_for_is_proved_and_both_sides_are_told(name):
     ours, theirs, told, meant = UNPLANNED[name]
     result = judged(between(ours, theirs, 2 * WIDTH if "concatenation" in name else WIDTH))
@@ -165,6 +167,7 @@ def test_a_function_whose_gradient_is_its_own_is_no_proof():
     assert (finding.cause, finding.rung, finding.proved) == ("unknown", "gradients", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.rung in ("forward", "loss", "gradients")][::5])
 def test_a_fault_of_the_catalogue_is_proved(fault):
     assert judged(fault.make(0)).diagnosis[0].proved
