@@ -7,7 +7,6 @@ from birdplane_keras.mutants.plans import Plan, Statement, Term, has_layer
 from birdplane_keras.mutants.words import AXES, WORDS
 
 REFERENCE, PORT = 0, 1
-STEP = 1e-3
 
 HEADS = (
     """import numpy as np

@@ -86,7 +86,6 @@ def test_a_nan_that_compares_false(value, tolerance):
     assert compare(right, right.copy(), 1.0).passed
 
 
-@pytest.mark.slow  # the search for its cause is long
 def test_a_nan_that_compares_false_in_one_output_of_the_port():
     def spoil(x):
         return torch.where(torch.arange(CLASSES) == 2, x * torch.nan, x)

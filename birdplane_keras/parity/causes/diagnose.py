@@ -14,7 +14,7 @@ from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
 from birdplane_keras.parity.causes.matching import read_ambiguity
 from birdplane_keras.parity.causes.reading import not_a_number
 from birdplane_keras.parity.causes.supposing import asked, suppose
-from birdplane_keras.parity.causes.walk import Found, Walk, walk
+from birdplane_keras.parity.causes.walk import Found, Walk, record_port, see_place, walk
 from birdplane_keras.parity.core.check import Check, first_failure
 from birdplane_keras.parity.core.climb import Climb
 from birdplane_keras.parity.core.finding import UNKNOWN, Finding
@@ -99,12 +99,11 @@ def explain(case: Case) -> list[Finding]:
         return explain_course(case, suppose(case))
     if case.rung not in STEP_RUNGS:
         return []
-    found = explain_step(case)
     for name, value in case.port.tensors[case.rung].items():
-        if not np.isfinite(value).all():
-            parting = found[0].parting if found else None
-            return [replace(not_a_number(case.rung, name, value), parting=parting)]
-    return found
+        if not np.isfinite(value).all():  # no known mistake makes the reference's numbers so
+            place = see_place(case, record_port(case))
+            return [replace(not_a_number(case.rung, name, value), parting=None if place is None else place.told)]
+    return explain_step(case)
 
 
 def explain_layer(case: Case) -> Finding | None:

@@ -117,14 +117,20 @@ def record_port(case: Case) -> PortStep | None:
         return None
 
 
+def see_place(case: Case, port: PortStep | None) -> Place | None:
+    """Returns where the programs part; `None` where that is not seen, or the code cannot be watched."""
+    if port is None or case.rung not in RUNGS:
+        return None
+    try:
+        return find_place(case, port)
+    except Exception as error:
+        case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
+        return None
+
+
 def explain_place(case: Case, port: PortStep | None) -> Found:
     """Returns where the port parts from the reference, as that was changed so far, and what explains it."""
-    place = None
-    if port is not None and case.rung in RUNGS:
-        try:
-            place = find_place(case, port)
-        except Exception as error:
-            case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
+    place = see_place(case, port)
     stand = None if place is None else place.stand
     best = search_names(case)
     if best is not None and best.explained < LEAST.get(case.rung, 1):

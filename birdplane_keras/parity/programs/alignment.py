@@ -116,30 +116,9 @@ def part(
         settled: Phases in which the sides were seen to agree, whatever each of them makes on its way.
     """
     unmeasured = np.zeros((len(port), 5))
-    ours = frontier(port, Known(reference, noise), unmeasured, ends[0], apart[0], settled)
-    theirs = frontier(reference, Known(port, unmeasured), noise, ends[1], apart[1], settled)
+    ours, _ = foreign_behind(port, Known(reference, noise), unmeasured, ends[0], apart[0], settled)
+    theirs, _ = foreign_behind(reference, Known(port, unmeasured), noise, ends[1], apart[1], settled)
     return Parting(port=ours, reference=theirs) if ours or theirs else None
-
-
-def frontier(
-    program: Program,
-    other: Known,
-    noise: np.ndarray,
-    ends: Sequence[Value],
-    apart: Collection[int] = (),
-    settled: Collection[str] = (),
-) -> list[Operation]:
-    """Returns the first operations behind some ends whose results the other program does not have.
-
-    Args:
-        program: One side's.
-        other: The values of the other side.
-        noise: How far the statistics of its operations moved, as `Known` takes it.
-        ends: The values that differ; one that the program does not hold leads nowhere.
-        apart: Operations that the other side does not make, although it has their numbers, in another order.
-        settled: Phases in which the sides were seen to agree.
-    """
-    return foreign_behind(program, other, noise, ends, apart, settled)[0]
 
 
 def foreign_behind(
@@ -150,9 +129,19 @@ def foreign_behind(
     apart: Collection[int] = (),
     settled: Collection[str] = (),
 ) -> tuple[list[Operation], list[int]]:
-    """Returns what `frontier` does, and the numbers of all operations from there to the ends that are foreign.
+    """Returns the first operations behind some ends whose results the other program lacks, and all from there on.
 
-    The ends are among these in any case: the other side may have made them on its way to something else.
+    Args:
+        program: One side's.
+        other: The values of the other side.
+        noise: How far the statistics of its operations moved, as `Known` takes it.
+        ends: The values that differ; one that the program does not hold leads nowhere.
+        apart: Operations that the other side does not make, although it has their numbers, in another order.
+        settled: Phases in which the sides were seen to agree.
+
+    Returns:
+        the first, and the numbers of all up to the ends. The ends are among these in any case: the other side may have
+        made them on its way to something else.
     """
     foreign: dict[int, bool] = {}
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from birdplane_keras.parity.programs.alignment import Known
 from birdplane_keras.parity.programs.program import FORWARD, Program
 
 LARGEST = 2000  # operations
@@ -91,8 +90,3 @@ def _all_sources(program: Program, number: int) -> Iterator:
             source = program[made].sources[0]
             made = source.made
         yield source
-
-
-def held_by(known: Known, values: Collection) -> int:
-    """Returns how many values are known."""
-    return sum(known.holds(value) for value in values)
