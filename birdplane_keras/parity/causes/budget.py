@@ -13,6 +13,10 @@ class Budget:
     def __init__(self, seconds: float) -> None:
         self.seconds, self._end = seconds, time.monotonic() + seconds
 
+    def part(self, share: float) -> "Budget":
+        """Returns a share of what is left."""
+        return Budget(share * max(0.0, self._end - time.monotonic()))
+
     @property
     def spent(self) -> bool:
         """Whether none are left."""

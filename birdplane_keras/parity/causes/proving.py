@@ -7,18 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change
-from birdplane_keras.parity.causes.pairing import alike, before, is_exchange, same, unlikely
+from birdplane_keras.parity.causes.pairing import alike, before, halves, is_exchange, same, unlikely
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.search import COARSE, SLACK, closeness
 from birdplane_keras.parity.core.records import Probe
-from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.programs.alignment import Known
 from birdplane_keras.parity.programs.layouts import Layout, layouts
-from birdplane_keras.parity.programs.numbered import At, Calls, Seen, calls_of, put
+from birdplane_keras.parity.programs.numbered import At, Calls, Seen, calls_of
 from birdplane_keras.parity.programs.program import FORWARD, Source, Value
 from birdplane_keras.parity.programs.regions import Region, is_cut, region_to, weights_behind
 from birdplane_keras.parity.programs.replaying import NotReplayedError, OtherOrderError, Replay
@@ -29,6 +26,7 @@ MOST_TRIED = 60  # pairs of a value of the port and a result of the reference, f
 ALIKE = 8  # places nearer are two of one name
 MOST_LAYOUTS = 4  # ways to lay the end of a region as the reference has it
 LOOSE = 16.0  # times the usual distance: a changed reference rounds otherwise
+MOST_WITHIN = 12  # pairs within a region that explains a part
 MOST_ORDERS = 8  # values of a region that turn out to lie in another order
 
 
@@ -70,12 +68,7 @@ class Stand:
 
     def change(self, run: TorchRun) -> None:
         """Puts it into a run of the reference."""
-        install(run, self.seen.at, self.replay)
-
-
-def install(run: TorchRun, at: At, replay: Replay) -> None:
-    """Puts a region in the place of a result of a run; the first run binds it, on the batch on which it is known."""
-    put(run, at, replay, [place for places in replay.candidates.values() for place in places])
+        self.replay.put(run, self.seen.at)
 
 
 class Search:
@@ -121,14 +114,31 @@ class Search:
     def find(self) -> Stand | None:
         """Returns the first that explains the rung, or after which some of what comes behind it agrees."""
         tried = 0
-        for seen, end in self.pairs():
+        pairs = list(self.pairs())
+        for seen, end in pairs:
             if tried >= MOST_TRIED or self.case.budget.spent:
                 break
             for stand in self._stands(seen, end):
                 tried += 1
-                if stand.complete or stand.gained:
+                if stand.complete:
                     return stand
+                if stand.gained:
+                    return self._within(stand, pairs)
         return None
+
+    def _within(self, stand: Stand, pairs: Sequence[tuple[Seen, int]]) -> Stand:
+        """Returns what of a region explains more than all of it: its result may be one of several of the same value."""
+        region = set(stand.replay.region.operations) - {stand.replay.region.end}
+        inner = [(seen, end) for seen, end in pairs if end in region and seen.at.call < stand.seen.at.call]
+        best = stand
+        for seen, end in inner[:MOST_WITHIN]:
+            if self.case.budget.spent:
+                break
+            for other in self._stands(seen, end):
+                if other.complete:
+                    return other
+                best = max(best, other, key=lambda each: each.gained)
+        return best
 
     def port_has(self, value: Value) -> bool:
         """Whether a value is one of the port's, too."""
@@ -236,7 +246,7 @@ class Search:
             examples=self.port.examples,
         )
         run = self.case.changed_run()
-        install(run, seen.at, replay)
+        replay.put(run, seen.at)
         calls = calls_of(run)
         calls.seen = []
         probe = Probe.of(read_rung(run, self.port.rows, self.rung))
@@ -283,8 +293,3 @@ class Search:
         own = self.port.program[end].value
         behind = [n for n, value in self._sought if n > end and not same(value, own) and known.holds(value)]
         return len(behind) if any(n in self.port.users.get(end, ()) for n in behind) else 0
-
-
-def halves(given: Any) -> bool:
-    """Whether a call asks for a half type."""
-    return any(leaf in (torch.float16, torch.bfloat16) for leaf in tree_leaves(given))

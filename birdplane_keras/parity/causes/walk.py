@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from birdplane_keras.errors import first_line
+from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
 from birdplane_keras.parity.causes.parting import RUNGS, Place, find_place
@@ -29,6 +30,7 @@ from birdplane_keras.parity.core.records import Probe
 
 MOST_PLACES = 6
 LEAST = {"loss": 2, "gradients": 2, "first_update": 2}  # rungs that a known mistake must explain, from one on
+NAMING = 0.2  # of the time that is left, to name a place that is explained
 MOST_NAMES = 200  # known mistakes that are tried as a name for a place
 
 
@@ -132,7 +134,8 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     """Returns where the port parts from the reference, as that was changed so far, and what explains it."""
     place = see_place(case, port)
     stand = None if place is None else place.stand
-    best = search_names(case)
+    # Where operations explain the place, a name is only a name: what comes behind wants its time, too.
+    best = search_names(case, case.budget if stand is None else case.budget.part(NAMING))
     if best is not None and best.explained < LEAST.get(case.rung, 1):
         best = None  # too few numbers agree to name it by
     if best is None:
@@ -159,8 +162,9 @@ def whole_update(case: Case) -> Change | None:
 
 def name_of(case: Case, stand: Stand) -> Hypothesis | None:
     """Returns the known mistake by which the reference gets as far as by the port's own operations."""
+    budget = case.budget.part(NAMING)
     for hypothesis in case.supposed(suppose)[:MOST_NAMES]:
-        if case.budget.spent:
+        if budget.spent:
             return None
         guessed = hypothesis.fitted or hypothesis.coarse or len(hypothesis.members) > 1
         if not guessed and stand.equals(hypothesis.change):
@@ -168,7 +172,7 @@ def name_of(case: Case, stand: Stand) -> Hypothesis | None:
     return None
 
 
-def search_names(case: Case) -> Explanation | None:
+def search_names(case: Case, budget: Budget) -> Explanation | None:
     """Returns the known mistake, or the known mistakes together, that explain most rungs from the case's on."""
     unfit: dict[str, str] = {}  # cause -> the first mistake of it that this reference cannot make
 
@@ -180,8 +184,8 @@ def search_names(case: Case) -> Explanation | None:
             unfit.setdefault(hypothesis.cause, hypothesis.text)
         return made
 
-    found = search(case.rung, case.supposed(suppose), case.port, case.reference, case.climb.noise, try_it, case.budget)
-    untried = found.describe_untried(case.pair.search_seconds)
+    found = search(case.rung, case.supposed(suppose), case.port, case.reference, case.climb.noise, try_it, budget)
+    untried = found.describe_untried(round(budget.seconds))
     if untried and (found.best is None or found.best.explained < len(rungs_from(case.rung))):
         case.untried.append(untried)
     if found.best is None and unfit:

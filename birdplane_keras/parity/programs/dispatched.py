@@ -10,6 +10,7 @@ import torch
 from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.programs.program import MASK, Argument, Source, Value
 
+BLOCK = 2**18  # numbers that are looked at together
 _MADE_WHERE = ("device", "layout", "pin_memory", "memory_format", "out")
 _HIDDEN = ("running_mean", "running_var")  # written, and no schema says so
 COPIES = {"clone", "_to_copy", "contiguous", "copy", "copy_", "lift_fresh", "lift_fresh_copy", "detach_copy"}
@@ -91,13 +92,19 @@ def value_of(tensor: torch.Tensor) -> Value:
     whole = not (tensor.is_floating_point() or tensor.is_complex())
     if tensor.numel() == 0:
         return Value(shape=tuple(tensor.shape), statistics=np.zeros(5), whole=whole)
-    flat = tensor.detach()
-    flat = (torch.view_as_real(flat) if flat.is_complex() else flat).to(torch.float64)
-    low, high = torch.aminmax(flat)
-    if not max(-float(low), float(high)) < MASK:
-        flat = torch.where(
-            flat.abs() >= MASK, 0.0, flat
-        )  # what a mask puts there would hide all else; not a number stays
-        low, high = torch.aminmax(flat)
-    numbers = torch.stack([flat.sum(), flat.abs().sum(), flat.square().sum(), low, high])
-    return Value(shape=tuple(tensor.shape), statistics=numbers.cpu().numpy(), whole=whole)
+    numbers = tensor.detach()
+    numbers = torch.view_as_real(numbers) if numbers.is_complex() else numbers
+    blocks = numbers.reshape(-1).split(BLOCK) if numbers.numel() > BLOCK else (numbers,)  # in the memory of a block
+    found = torch.stack([statistics_of(block) for block in blocks])
+    statistics = torch.cat([found[:, :3].sum(0), found[:, 3].min()[None], found[:, 4].max()[None]])
+    return Value(shape=tuple(tensor.shape), statistics=statistics.cpu().numpy(), whole=whole)
+
+
+def statistics_of(block: torch.Tensor) -> torch.Tensor:
+    """Returns the statistics of some numbers, as `Value` has them, (5,) float64."""
+    block = block.to(torch.float64)
+    low, high = torch.aminmax(block)
+    if not max(-float(low), float(high)) < MASK:  # what a mask puts there would hide all else; what is no number stays
+        block = torch.where(block.abs() >= MASK, 0.0, block)
+        low, high = torch.aminmax(block)
+    return torch.stack([block.sum(), block.abs().sum(), block.square().sum(), low, high])

@@ -11,10 +11,11 @@ from birdplane_keras.parity.kinds.layouts import TensorMatch
 from birdplane_keras.parity.private_torch import tree_leaves, tree_map
 from birdplane_keras.parity.programs.dispatched import written_by
 from birdplane_keras.parity.programs.layouts import Layout, layout_between
-from birdplane_keras.parity.programs.numbered import At, Calls
+from birdplane_keras.parity.programs.numbered import At, Calls, put
 from birdplane_keras.parity.programs.program import Source
 from birdplane_keras.parity.programs.recording import Made, Slot
 from birdplane_keras.parity.programs.regions import Region
+from birdplane_keras.parity.sides.torch_run import TorchRun
 
 NEAR = 1e-4  # of the largest number: a weight that was turned is the same but for a rounding
 _VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)  # which mind how a tensor lies in memory
@@ -168,6 +169,10 @@ class Replay:
         for number in self.region.operations:
             results[number] = self._make(number, results, calls)
         return self.lay_out.turn(results[self.region.end], result.shape)
+
+    def put(self, run: TorchRun, at: At) -> None:
+        """Puts it in the place of a result of a run; the first run binds it, on the batch on which it is known."""
+        put(run, at, self, [place for places in self.candidates.values() for place in places])
 
     def _make(self, number: int, results: Mapping[int, torch.Tensor], calls: Calls) -> torch.Tensor:
         again = self.calls[number]
