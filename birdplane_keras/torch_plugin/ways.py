@@ -4,6 +4,7 @@ A size that is a symbol answers each comparison as the number does, and what it 
 answers otherwise, and nothing notes them: what type it is of, and what it reads as text.
 """
 
+import gc
 import sys
 from types import CodeType, FrameType
 from typing import Any
@@ -20,6 +21,8 @@ _AS_TEXT = {kind.__repr__.__code__ for kind in (torch.SymInt, torch.SymFloat, to
 class Way:
     """Under `with`, notes the instructions of the user's code that this thread runs, and symbols read as text.
 
+    The garbage collector waits meanwhile: what it calls, whenever it comes, is nothing that the step does.
+
     Args:
         like: Another way; then the code that it went through is noted only, and not what symbols run besides.
     """
@@ -29,14 +32,19 @@ class Way:
         self._codes = None if like is None else {code for code, _ in like.instructions}
         self._reads_as_text = False
         self._outer: Any = None
+        self._collects = False
 
     def __enter__(self) -> "Way":
+        self._collects = gc.isenabled()
+        gc.disable()
         self._outer = sys.gettrace()
         sys.settrace(self._on_call)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(self._outer)
+        if self._collects:
+            gc.enable()
 
     def require_same(self, other: "Way") -> None:
         """Makes sure that another run took the same way, and that neither read a symbol as text.

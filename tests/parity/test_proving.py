@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from birdplane_keras.catalogue.networks import CLASSES, FEATURES, dense, image_pair, stack, vector_pair
 from birdplane_keras.catalogue.registry import FAULTS
+from birdplane_keras.parity.programs.growing import Growing, Shrinking, with_rows
 from birdplane_keras.parity.programs.layouts import Layout, layout_between, layouts
 from birdplane_keras.parity.programs.numbered import At, calls_of, put
 from birdplane_keras.parity.programs.recording import Recording
-from birdplane_keras.parity.programs.replaying import Growing, Shrinking, with_rows
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.steps import read_rung
 from parity.judging import judged

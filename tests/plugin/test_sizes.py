@@ -1,5 +1,6 @@
 """One trace serves all sizes of a batch where the step's code allows it, and is proved on each of them."""
 
+import gc
 from collections.abc import Callable
 
 import keras
@@ -105,6 +106,25 @@ def test_sizes_share_a_trace_and_equal_stock(make, batches, traces, engine):
     entries = assert_equals_stock(make, batches, engine)
     assert len(entries) == len(batches)
     assert count(entries) <= traces
+
+
+def test_what_the_garbage_collector_calls_is_no_part_of_a_step():
+    """Hypothesis, say, leaves a function of its own there; it runs more or less often from one run to the next."""
+
+    def called(phase, info):
+        seen.append(phase)
+
+    seen: list[str] = []
+    threshold = gc.get_threshold()
+    gc.callbacks.append(called)
+    gc.set_threshold(50)
+    try:
+        entries = assert_equals_stock(lambda: keras.Sequential(convolution()), sequences(LENGTHS[:4]))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(called)
+    assert seen
+    assert count(entries) == 2
 
 
 def test_an_epochs_last_batch_has_a_trace_of_its_own():

@@ -1,5 +1,6 @@
 """From a failed rung to its causes: what can be read off is read off, what cannot is searched for."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
 from birdplane_keras.parity.causes.matching import read_ambiguity
 from birdplane_keras.parity.causes.reading import not_a_number
 from birdplane_keras.parity.causes.supposing import asked, suppose
-from birdplane_keras.parity.causes.walk import Found, Walk, record_port, see_place, walk
+from birdplane_keras.parity.causes.walk import Found, Told, Walk, record_port, see_place, walk
 from birdplane_keras.parity.core.check import Check, first_failure
 from birdplane_keras.parity.core.climb import Climb
 from birdplane_keras.parity.core.finding import UNKNOWN, Finding
@@ -166,7 +167,7 @@ def explain_step(case: Case) -> list[Finding]:
 
 def tell_place(found: Found, walked: Walk) -> list[Finding]:
     """Returns what is told of a place at which the sides part."""
-    parting = None if found.place is None else found.place.told
+    parting = functools.reduce(both_partings, [each.sides for each in found.told], None)
     rest, rung = describe_proof(walked), found.case.rung
     if found.names:
         advised = [
@@ -190,18 +191,16 @@ def tell_place(found: Found, walked: Walk) -> list[Finding]:
         return [
             replace(each, parting=parting, proved=walked.proved, evidence=f"{each.evidence}; {rest}") for each in known
         ]
-    cause, text = describe_parting(parting)
-    return [
-        Finding(
-            cause=cause,
-            rung=rung,
-            text=text,
-            evidence=rest,
-            fixes=(NOTHING,),
-            parting=parting,
-            proved=walked.proved,
-        )
-    ]
+    return [describe_place(each, rung, rest, proved=walked.proved) for each in found.told]
+
+
+def describe_place(told: Told, rung: str, rest: str, *, proved: bool) -> Finding:
+    """Returns what is told of operations that no known mistake names."""
+    cause, text = describe_parting(told.sides)
+    evidence = "; ".join(filter(None, (told.more, rest)))
+    return Finding(
+        cause=cause, rung=rung, text=text, evidence=evidence, fixes=(NOTHING,), parting=told.sides, proved=proved
+    )
 
 
 def named_otherwise(case: Case) -> list[Finding]:

@@ -70,7 +70,16 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         return None
     if stand is not None and stand.added and found.port:
         found = Parting(port=found.port, reference=())  # what takes the value there is made of another, that is all
+    if stand is not None and rung != "gradients":  # where it is told as what it cuts off
+        found = Parting(port=with_cuts(found.port, stand, port.program, reference), reference=found.reference)
     return Place(told=tell(found, port.program, reference), kind=kind_of(found), stand=stand)
+
+
+def with_cuts(told: Sequence[Operation], stand: Stand, port: Program, reference: Program) -> list[Operation]:
+    """Returns operations with those of a region that cut off the gradients of what the reference does not cut off."""
+    cut = Known.of([each.value for each in reference if each.phase == FORWARD and each.name == "detach"])
+    cuts = [port[number] for number in stand.cuts if not cut.holds(port[number].value)]
+    return [*told, *(each for each in cuts if each not in told)]
 
 
 def kind_of(parting: Parting) -> tuple:
@@ -93,25 +102,39 @@ def smaller(
     otherwise = ours.name == theirs.name and kinds[0] != kinds[1]  # one operation, given something else
     if ours.number >= stand.replay.region.end or not (lines or otherwise):
         return None
-    first = search.stand_for(theirs.value, ours.number)
-    if first is None or first.seen.at == stand.seen.at:
-        return None
+    # In the place of what the reference makes; or put behind what both sides have, if that is another operation.
+    taken = [source.value for source in firsts[0].sources if ours.name != theirs.name]
+    for value in (theirs.value, *taken):
+        first = search.stand_for(value, ours.number)
+        if (
+            first is not None
+            and first.seen.at != stand.seen.at
+            and leads_on(case, port, search, stand, first, theirs, reference)
+        ):
+            return first
+    return None
+
+
+def leads_on(
+    case: Case, port: PortStep, search: Search, stand: Stand, first: Stand, theirs: Operation, reference: Program
+) -> bool:
+    """Tells whether a smaller stand explains as much as another does, or all of it together with a second mistake."""
     if first.complete or first.gained:
-        return first
+        return True
     changes = [*case.changes, first.change]
     run = case.bench.reference()
     all_of(changes)(run)
     probe = Probe.of(read_rung(run, port.rows, case.rung))
-    foreign = [number for number in search.foreign if number > ours.number]
+    foreign = [number for number in search.foreign if number > first.replay.region.end]
     rest = Search(case.after(case.failed, changes, probe), port, foreign).find()
     if rest is None or rest.complete < stand.complete or rest.gained < stand.gained:
-        return None
+        return False
     known = {(each.name, repr(each.arguments)) for each in reference if each.phase == FORWARD}
     second = [port.program[n] for n in rest.replay.region.operations if port.program[n].name not in PRODUCTS]
     own = any((each.name, repr(each.arguments)) not in known for each in second if not each.reshapes)
     later = any(each.name == theirs.name for each in second)  # the port has put something before it
     # Where the second makes nothing of its own, it is what the first leads to, in operations that both sides make.
-    return first if own and not later else None
+    return own and not later
 
 
 def last_of_line(program: Program, operation: Operation) -> Operation:

@@ -17,7 +17,7 @@ from birdplane_keras.parity.programs.alignment import Known
 from birdplane_keras.parity.programs.layouts import Layout, layouts
 from birdplane_keras.parity.programs.numbered import At, Calls, Seen, calls_of
 from birdplane_keras.parity.programs.program import FORWARD, Source, Value
-from birdplane_keras.parity.programs.regions import Region, is_cut, region_to, weights_behind
+from birdplane_keras.parity.programs.regions import Region, is_cut, made_of, region_to, weights_behind
 from birdplane_keras.parity.programs.replaying import NotReplayedError, OtherOrderError, Replay
 from birdplane_keras.parity.sides.steps import read_rung
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -26,6 +26,7 @@ MOST_TRIED = 60  # pairs of a value of the port and a result of the reference, f
 ALIKE = 8  # places nearer are two of one name
 MOST_LAYOUTS = 4  # ways to lay the end of a region as the reference has it
 LOOSE = 16.0  # times the usual distance: a changed reference rounds otherwise
+ROUGH = 1024.0  # likewise, behind what rounds to a half type
 MOST_WITHIN = 12  # pairs within a region that explains a part
 MOST_ORDERS = 8  # values of a region that turn out to lie in another order
 
@@ -96,14 +97,14 @@ class Search:
         self.seen = self._look()
         self.apart: set[tuple[int, int]] = set()  # sources of the port that the reference has in another order
         self._known = Known.of([each.value for each in self.seen])
-        before = Known.of([each.value for each in self.seen], factor=LOOSE)
-        self._sought = [
-            (n, port.program[n].value)
-            for n in self.foreign
-            if not port.program[n].reshapes and not before.holds(port.program[n].value)
-        ]
+        self._sought = {factor: self._lacking(factor) for factor in (LOOSE, ROUGH)}
         self._before = closeness(case.rung, case.port, case.reference, case.climb.noise)
         self._port = Known.of([operation.value for operation in port.program if operation.phase == FORWARD])
+
+    def _lacking(self, factor: float) -> list[int]:
+        """Returns the port's operations whose values the reference has not, by so many times the usual distance."""
+        before, program = Known.of([each.value for each in self.seen], factor=factor), self.port.program
+        return [n for n in self.foreign if not program[n].reshapes and not before.holds(program[n].value)]
 
     def _look(self) -> list[Seen]:
         run = self.case.changed_run()
@@ -253,7 +254,7 @@ class Search:
         coarse = any(halves(self.port.calls[number].made.kwargs) for number in region.operations)
         allowed = max(SLACK, self._before / COARSE) if coarse else SLACK
         complete = closeness(self.rung, self.case.port, probe, self.case.climb.noise) <= allowed
-        gained = 0 if complete else self._gained(calls, seen, end)
+        gained = 0 if complete else self._gained(calls, seen, end, ROUGH if coarse else LOOSE)
         return Stand(seen=seen, replay=replay, complete=complete, gained=gained, coarse=coarse, search=self)
 
     def gained(self, change: Change, seen: Seen, end: int) -> int | None:
@@ -284,12 +285,13 @@ class Search:
             raise NotReplayedError("too many operations")
         return region, {(n, slot): places(self.port.recording.made[n].sources[slot]) for n, slot in region.inputs}
 
-    def _gained(self, calls: Calls, seen: Seen, end: int) -> int:
+    def _gained(self, calls: Calls, seen: Seen, end: int, factor: float = LOOSE) -> int:
         """Counts what the reference now has of the port's values behind the end, and had not before.
 
-        One of these must be made of the end itself: others may be equal by chance.
+        Only what is made of the end counts: others may be equal by chance.
         """
-        known = Known.of([each.value for each in calls.seen or () if each.at.call > seen.at.call], factor=LOOSE)
-        own = self.port.program[end].value
-        behind = [n for n, value in self._sought if n > end and not same(value, own) and known.holds(value)]
-        return len(behind) if any(n in self.port.users.get(end, ()) for n in behind) else 0
+        known = Known.of([each.value for each in calls.seen or () if each.at.call > seen.at.call], factor=factor)
+        program, own = self.port.program, self.port.program[end].value
+        later = [n for n in self._sought[factor] if n > end and not same(program[n].value, own)]
+        behind = [n for n in later if known.holds(program[n].value)]
+        return len(made_of(end, self.port.users).intersection(behind)) if behind else 0

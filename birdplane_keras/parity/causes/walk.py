@@ -3,7 +3,7 @@
 After each place the reference is changed so that it does there what the port does, and the comparison goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,12 +26,21 @@ from birdplane_keras.parity.causes.search import (
     search,
 )
 from birdplane_keras.parity.causes.supposing import suppose
+from birdplane_keras.parity.causes.updating import Updating
 from birdplane_keras.parity.core.records import Probe
 
 MOST_PLACES = 6
 LEAST = {"loss": 2, "gradients": 2, "first_update": 2}  # rungs that a known mistake must explain, from one on
 NAMING = 0.2  # of the time that is left, to name a place that is explained
 MOST_NAMES = 200  # known mistakes that are tried as a name for a place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What is told of a place: each side's operations in words, `port` and `reference`, and what else is seen."""
+
+    sides: Mapping[str, Sequence[str]]
+    more: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +52,19 @@ class Found:
         place: What is seen there; `None` where nothing is.
         names: The known mistakes that it is; none where it is no known one.
         change: Lets the reference do what the port does; `None` where nothing was found that does.
+        updates: Of a change of the whole update, where the updates part: one place or several.
     """
 
     case: Case
     place: Place | None
     names: Sequence[Hypothesis] = ()
     change: Change | None = None
+    updates: Sequence[Told] = ()
+
+    @property
+    def told(self) -> Sequence[Told]:
+        """What is told of it; nothing where nothing is seen."""
+        return self.updates or ([] if self.place is None else [Told(sides=self.place.told)])
 
     @property
     def coarse(self) -> bool:
@@ -141,8 +157,10 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     if best is None:
         name = None if stand is None or stand.complete else name_of(case, stand)
         names = () if name is None else name.members
-        change = whole_update(case) if stand is None else stand.change
-        return Found(case=case, place=place, names=names, change=change)
+        if stand is not None:
+            return Found(case=case, place=place, names=names, change=stand.change)
+        change = whole_update(case)
+        return Found(case=case, place=place) if change is None else found_update(case, place, change)
     steps = [rung for rung in rungs_from(case.rung) if rung in RUNGS]
     further = 0 if stand is None else reach(case, stand.change)
     if stand is not None and min(further, len(steps)) > best.explained:
@@ -150,6 +168,17 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     # A known mistake may be made for batches of one size; the port's own operations are made for all.
     change = stand.change if stand is not None and further > best.explained else best.hypothesis.change
     return Found(case=case, place=place, names=best.hypothesis.members, change=change)
+
+
+def found_update(case: Case, place: Place | None, change: Change) -> Found:
+    """Returns the update as what parts the sides: every place of it at which it does, as far as that is seen."""
+    updates: list[Told] = []
+    try:
+        updating = Updating(case)
+        updates += [Told(sides=each.told, more=updating.describe(each)) for each in updating.places()]
+    except Exception as error:  # code that runs as it is, and not while it is watched
+        case.untried.append(f"where the updates part could not be seen: {first_line(error)}")
+    return Found(case=case, place=place, change=change, updates=updates)
 
 
 def whole_update(case: Case) -> Change | None:

@@ -174,13 +174,13 @@ def foreign_behind(
     return [program[number] for number in sorted(first)], sorted({*seen, *starts})
 
 
-def starts_of(program: Program, ends: Sequence[Value]) -> list[int]:
-    """Returns the operations that were the first to make some values: others copy them, for metrics say."""
+def starts_of(program: Program, ends: Sequence[Value], begin: int = 0) -> list[int]:
+    """Returns the operations, from one on, that were the first to make some values: others copy them, for metrics."""
     found = []
     for end in ends:
         equal = [
             operation.number
-            for operation in program
+            for operation in program.operations[begin:]
             if operation.value.size == end.size
             and np.allclose(operation.value.statistics, end.statistics, rtol=0, atol=allowed(end), equal_nan=True)
         ]

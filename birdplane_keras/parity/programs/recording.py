@@ -65,6 +65,7 @@ class Recording(TorchDispatchMode):
         names: `id` of a module -> its name within the model.
         weights: Returns address of a weight's memory -> its name; asked when the first operation is made.
         wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`.
+        put: Operation -> the numbers that its result is given in place of its own.
     """
 
     def __init__(
@@ -72,10 +73,11 @@ class Recording(TorchDispatchMode):
         names: Mapping[int, str],
         weights: Callable[[], Mapping[int, str]] = dict,
         wanted: Container[int] = (),
+        put: Mapping[int, torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
         self._names = names
-        self._weights_of, self._wanted = weights, wanted
+        self._weights_of, self._wanted, self._put = weights, wanted, put or {}
         self._operations: list[Operation] = []
         self._makers: dict[int, _Maker] = {}  # id of a storage that is alive -> who made what lies in it
         self._forward: dict[int, int] = {}  # sequence number of autograd's node -> operation that it is of
@@ -130,6 +132,8 @@ class Recording(TorchDispatchMode):
 
     def _note(self, func: Any, made: torch.Tensor, sources: list[Source], arguments: list[Argument]) -> None:
         number, node = len(self._operations), torch._C._current_autograd_node()
+        if number in self._put:
+            made.copy_(self._put[number])
         name = func._schema.name.partition("::")[2].removeprefix("_foreach_")
         made_by = None
         if node is None:
@@ -229,16 +233,22 @@ def record(run: KerasRun | TorchRun, rows: np.ndarray) -> Program:
     return record_calls(run, rows).program()
 
 
-def record_calls(run: KerasRun | TorchRun, rows: np.ndarray, wanted: Container[int] = ()) -> Recording:
+def record_calls(
+    run: KerasRun | TorchRun,
+    rows: np.ndarray,
+    wanted: Container[int] = (),
+    put: Mapping[int, torch.Tensor] | None = None,
+) -> Recording:
     """Makes the next step of a run and returns what was recorded: its program, how each operation was called.
 
     Args:
         run: Of either side.
         rows: (B,) numbers of examples.
         wanted: Numbers of operations of which the tensors that they take are kept in full.
+        put: Operation -> the numbers that its result is given.
     """
     modules = run.module.named_modules() if isinstance(run, TorchRun) else ()
-    recording = Recording({id(module): name for name, module in modules}, lambda: weights_in(run), wanted)
+    recording = Recording({id(module): name for name, module in modules}, lambda: weights_in(run), wanted, put)
     run.watch = recording
     run.step(rows)
     run.watch = contextlib.nullcontext()

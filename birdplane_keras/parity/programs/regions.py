@@ -78,6 +78,17 @@ def consumers(program: Program) -> Mapping[int, Sequence[int]]:
     return found
 
 
+def made_of(number: int, users: Mapping[int, Sequence[int]]) -> set[int]:
+    """Returns the operations that are made of the value of one, by what `consumers` returns."""
+    made: set[int] = set()
+    waiting = [number]
+    while waiting:
+        new = set(users.get(waiting.pop(), ())) - made
+        made |= new
+        waiting += new
+    return made
+
+
 def weights_behind(program: Program, number: int, users: Mapping[int, Sequence[int]]) -> set[str]:
     """Returns the weights that the next operations take beside a value, those that only show it left out."""
     return {source.weight for user in users.get(number, ()) for source in _all_sources(program, user) if source.weight}

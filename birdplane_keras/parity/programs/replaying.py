@@ -10,10 +10,10 @@ import torch
 from birdplane_keras.parity.kinds.layouts import TensorMatch
 from birdplane_keras.parity.private_torch import tree_leaves, tree_map
 from birdplane_keras.parity.programs.dispatched import written_by
+from birdplane_keras.parity.programs.growing import Again, Growing, Shape, Shrinking, of_rows
 from birdplane_keras.parity.programs.layouts import Layout, layout_between
 from birdplane_keras.parity.programs.numbered import At, Calls, put
-from birdplane_keras.parity.programs.program import Source
-from birdplane_keras.parity.programs.recording import Made, Slot
+from birdplane_keras.parity.programs.recording import Slot
 from birdplane_keras.parity.programs.regions import Region
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
@@ -36,102 +36,6 @@ class OtherOrderError(NotReplayedError):
     def __init__(self, number: int, slot: int) -> None:
         super().__init__(number, slot)
         self.number, self.slot = number, slot
-
-
-@dataclass(frozen=True, kw_only=True)
-class Growing:
-    """A whole number that depends on the number of examples: `fixed + each * examples`."""
-
-    fixed: int
-    each: int
-
-    def of(self, rows: int) -> int:
-        """Returns it for so many examples."""
-        return self.fixed + self.each * rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shrinking:
-    """A number that is divided by the number of examples."""
-
-    whole: float
-
-    def of(self, rows: int) -> float:
-        """Returns it for so many examples."""
-        return self.whole / rows
-
-
-Shape = tuple["int | Growing", ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Again:
-    """How an operation is called again, for any number of examples.
-
-    Args:
-        made: How it was called.
-        args: With `Growing` and `Shrinking` numbers.
-        kwargs: Likewise.
-        shapes: Of what it takes, slot by slot.
-        numbers: What stands in a slot, where that is one number from outside.
-    """
-
-    made: Made
-    args: tuple
-    kwargs: Mapping[str, Any]
-    shapes: Sequence[Shape]
-    numbers: Sequence["float | int | Growing | Shrinking | None"]
-
-
-def with_rows(made: Sequence[Made], fewer: Sequence[Made] | None, rows: int, other: int) -> list[Again]:
-    """Returns calls in which whatever depends on the number of examples says so.
-
-    Args:
-        made: The calls of a step on `rows` examples.
-        fewer: Those of the same step on `other` examples; `None` where nobody knows.
-        rows: Examples.
-        other: Examples.
-    """
-    if fewer is None or len(fewer) != len(made):
-        fewer = made
-
-    def between(one: Any, two: Any) -> Any:
-        if type(one) is not type(two) or one == two:
-            return one
-        if type(one) is int and (one - two) % (rows - other) == 0:
-            each = (one - two) // (rows - other)
-            return Growing(fixed=one - each * rows, each=each)
-        if type(one) is float and abs(one * rows - two * other) <= 1e-6 * abs(one * rows):
-            return Shrinking(whole=one * rows)
-        return one
-
-    def again(ours: Made, theirs: Made) -> Again:
-        args, kwargs = ours.args, ours.kwargs
-        leaves, others = tree_leaves((args, kwargs)), tree_leaves((theirs.args, theirs.kwargs))
-        if len(leaves) == len(others):
-            left = iter(others)
-            args, kwargs = tree_map(lambda leaf: between(leaf, next(left)), (args, kwargs))
-        shapes, numbers = [], []
-        for one, two in zip(ours.sources, theirs.sources, strict=False):
-            single = one.made is None and one.value.size == two.value.size == 1
-            numbers.append(between(number_in(one), number_in(two)) if single else None)
-            alike = len(one.value.shape) == len(two.value.shape)
-            both = zip(one.value.shape, two.value.shape, strict=True) if alike else ()
-            shapes.append(tuple(between(a, b) for a, b in both) if alike else one.value.shape)
-        return Again(made=ours, args=args, kwargs=kwargs, shapes=shapes, numbers=numbers)
-
-    return [again(ours, theirs) for ours, theirs in zip(made, fewer, strict=True)]
-
-
-def number_in(source: Source) -> float | int:
-    """Returns the one number that a source holds."""
-    number = float(source.value.statistics[0])
-    return int(number) if number.is_integer() else number
-
-
-def of_rows(leaf: Any, rows: int) -> Any:
-    """Returns a number for so many examples."""
-    return leaf.of(rows) if isinstance(leaf, Growing | Shrinking) else leaf
 
 
 @dataclass(kw_only=True)
@@ -160,7 +64,9 @@ class Replay:
     bound: dict[tuple[int, int], Callable[[Calls], torch.Tensor]] = field(default_factory=dict)
 
     def __call__(self, calls: Calls, result: torch.Tensor) -> torch.Tensor:
-        """Returns the end of the region, made of what a run of the reference has, as the result it stands for lies.
+        """Returns the end of the region, made of what a run of the reference has.
+
+        It lies in memory as the result that it stands for: what the reference makes of it is computed as before.
 
         Raises:
             NotReplayedError: An operation of it cannot be made again.
@@ -168,7 +74,7 @@ class Replay:
         results: dict[int, torch.Tensor] = {}
         for number in self.region.operations:
             results[number] = self._make(number, results, calls)
-        return self.lay_out.turn(results[self.region.end], result.shape)
+        return laid_as(self.lay_out.turn(results[self.region.end], result.shape), result)
 
     def put(self, run: TorchRun, at: At) -> None:
         """Puts it in the place of a result of a run; the first run binds it, on the batch on which it is known."""
@@ -227,7 +133,7 @@ class Replay:
             have = calls.tensors.get(at)
             layout = None if have is None else layout_between(have, kept)
             if layout is not None:
-                return as_taken(at, layout, kept.dtype, shape)
+                return as_taken(at, layout, kept, shape)
         if source.made is not None:
             raise OtherOrderError(number, slot)
         growing = again.numbers[slot]
@@ -236,15 +142,29 @@ class Replay:
         return kept_of_batch(kept, self.examples, calls) or (lambda calls: kept)
 
 
-def as_taken(at: At, layout: Layout, dtype: torch.dtype, shape: Shape) -> Callable[[Calls], torch.Tensor]:
-    """Returns what takes a tensor of the reference as the port has it."""
+def as_taken(at: At, layout: Layout, kept: torch.Tensor, shape: Shape) -> Callable[[Calls], torch.Tensor]:
+    """Returns what takes a tensor of the reference as the port has it: in its type, and as it lies in memory."""
 
     def take(calls: Calls) -> torch.Tensor:
         have = layout.turn(calls.tensors[at], [of_rows(size, calls.rows) for size in shape])
-        exact = dtype == torch.float32 and have.dtype == torch.float64  # a reference in float64 stays so
-        return have if exact or have.dtype == dtype else have.to(dtype)
+        exact = kept.dtype == torch.float32 and have.dtype == torch.float64  # a reference in float64 stays so
+        return laid_as(have if exact or have.dtype == kept.dtype else have.to(kept.dtype), kept)
 
     return take
+
+
+def laid_as(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor in memory as another lies there, where that is no view.
+
+    Some operations choose how they compute by it, and some are wrong in one of the ways: on a CPU, the gradient of
+    a group normalisation with its channels last crashes where what it normalises has none (PyTorch 2.13).
+    """
+    if other.is_contiguous():
+        return tensor.contiguous()
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(other.ndim)
+    if last is not None and tensor.ndim == other.ndim and other.is_contiguous(memory_format=last):
+        return tensor.contiguous(memory_format=last)
+    return tensor
 
 
 def kept_of_batch(

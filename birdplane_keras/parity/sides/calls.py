@@ -14,6 +14,7 @@ from birdplane_keras.parity.core.records import Dropped
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 Rewrite = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Call]
 
+GROUP_NORMS = {functional.group_norm, torch.group_norm}
 DROPOUTS = {
     functional.dropout,
     functional.dropout1d,
@@ -110,6 +111,16 @@ def without_dropout(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
         return (lambda input, *_, **__: input), args, kwargs
     if drops_on_the_way(func):
         return with_rate(func, args, kwargs, 0.0)
+    return func, args, kwargs
+
+
+def with_safe_group_norm(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """Rewrites a group normalisation to work on channels in front, where what it normalises needs no gradient.
+
+    On a CPU, its gradient crashes the process where the channels lie last in memory (PyTorch 2.13).
+    """
+    if func in GROUP_NORMS and args and not args[0].requires_grad:
+        return func, (args[0].contiguous(), *args[1:]), kwargs
     return func, args, kwargs
 
 

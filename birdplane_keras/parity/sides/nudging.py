@@ -68,8 +68,8 @@ def in_memory_order(tensor: torch.Tensor) -> torch.Tensor | None:
 class RoundOtherwise(TorchDispatchMode):
     """Within it, whatever an operation computes in float32 is moved by one ULP at random (Monte Carlo arithmetic).
 
-    Another order of the same sums rounds as differently as that. What only moves numbers is left alone, and so is what
-    writes in place.
+    Another order of the same sums rounds as differently as that. What only moves or picks numbers is left alone: the
+    gradient of a maximum, say, asks which number it is. So is what writes in place.
 
     Args:
         nudge: Moves a tensor.
@@ -93,11 +93,13 @@ class RoundOtherwise(TorchDispatchMode):
 
 
 MOVES = {
-    "_to_copy", "cat", "clone", "constant_pad_nd", "copy", "detach", "embedding", "embedding_dense_backward", "empty",
-    "empty_like", "flip", "full", "full_like", "gather", "index", "index_select", "lift_fresh",
-    "max_pool2d_with_indices", "max_pool3d_with_indices", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
-    "ones_like", "relu", "repeat", "roll", "scalar_tensor", "select_backward", "slice_backward", "stack",
-    "threshold_backward", "tril", "triu", "where", "zeros", "zeros_like",
+    "_to_copy", "abs", "amax", "amin", "aminmax", "cat", "clamp", "clamp_max", "clamp_min", "clone",
+    "constant_pad_nd", "copy", "cummax", "cummin", "detach", "embedding", "embedding_dense_backward", "empty",
+    "empty_like", "flip", "full", "full_like", "gather", "hardtanh", "index", "index_select", "kthvalue",
+    "lift_fresh", "max", "max_pool2d_with_indices", "max_pool3d_with_indices", "maximum", "median", "min", "minimum",
+    "mode", "nanmedian", "neg", "new_empty", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "relu",
+    "repeat", "roll", "scalar_tensor", "select_backward", "sign", "slice_backward", "sort", "stack",
+    "threshold_backward", "topk", "tril", "triu", "where", "zeros", "zeros_like",
 }  # fmt: skip
 
 

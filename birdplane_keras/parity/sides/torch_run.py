@@ -18,7 +18,7 @@ from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.optimizers.registry import nudge_settings, torch_states
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.arrays import to_numpy
-from birdplane_keras.parity.sides.calls import Rewrite, Rewriting, without_dropout
+from birdplane_keras.parity.sides.calls import Rewrite, Rewriting, with_safe_group_norm, without_dropout
 from birdplane_keras.parity.sides.examples import (
     describe_shapes,
     mapped,
@@ -67,7 +67,7 @@ class TorchRun:
                 weight.data = lay_out_otherwise(weight.data)
         self.device = next(iter(self.module.parameters())).device
         self.clip, self.accumulation_steps, self.zero_grad = pair.torch_clip, pair.accumulation_steps, True
-        self.rewrites: list[Rewrite] = [without_dropout]
+        self.rewrites: list[Rewrite] = [without_dropout, *([with_safe_group_norm] if relaid else [])]
         self.loss_rewrites: list[Rewrite] = []
         self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around a step's work
         self.update: Callable[[], None] | None = None  # in the place of clipping and the optimizer's step

@@ -1,0 +1,242 @@
+"""Where both sides update their weights differently: step after step, place by place, as two sequences of numbers."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.core.noise import largest_difference
+from birdplane_keras.parity.core.tolerances import ROUNDING
+from birdplane_keras.parity.programs.alignment import Parting
+from birdplane_keras.parity.programs.program import Operation, Program, Value
+from birdplane_keras.parity.programs.recording import Recording, record_calls
+from birdplane_keras.parity.programs.telling import tell
+from birdplane_keras.parity.programs.updates import Turn, Update, behind, end_of, first_of_call, places_apart
+from birdplane_keras.parity.sides.arrays import to_numpy
+from birdplane_keras.parity.sides.keras_run import KerasRun
+from birdplane_keras.parity.sides.torch_run import TorchRun
+
+Run = KerasRun | TorchRun
+Put = Mapping[int, torch.Tensor]
+MOST_KINDS = 3  # of weights that are updated alike
+MOST_NAMED = 3  # weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step of one side: what it computed, and the weights that it found and left.
+
+    Args:
+        recording: Of it.
+        program: What was recorded.
+        before: Name -> weight, in the reference's layout.
+        after: Likewise, behind it.
+    """
+
+    recording: Recording
+    program: Program
+    before: Mapping[str, np.ndarray]
+    after: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """Which operation of each side makes the new numbers of a weight."""
+
+    name: str
+    port: int
+    reference: int
+
+
+@dataclass(kw_only=True)
+class Place:
+    """A place at which updates part, in every step in which they do.
+
+    Args:
+        told: The operations of each side in words, of the first such step.
+        names: Of the weights.
+        numbers: What the two operations are given, by the name of the argument: of the port and of the reference, step
+            by step.
+    """
+
+    told: Mapping[str, Sequence[str]]
+    names: set[str] = field(default_factory=set)
+    numbers: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+
+
+class Updating:
+    """Both sides' first steps, held against each other; after each, the reference has what the port has.
+
+    Args:
+        case: Of the rung `first_update` or `optimizer_state`.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case, self._plan = case, case.plan
+        self._puts: list[Put] = []
+        self._places: dict[tuple, Place] = {}
+        self._trained: set[str] = set()
+
+    def places(self) -> list[Place]:
+        """Returns every place at which the updates part."""
+        for number in range(len(self._plan)):
+            port, reference = self._port(number), self._reference(number)
+            names = sorted(set(port.after) & set(reference.after))
+            self._trained |= set(names)
+            if any(self._apart(name, port.before[name], reference.before[name]) for name in names):
+                break  # what came before was not made equal
+            moved = [{n: side.after[n] - side.before[n] for n in names} for side in (port, reference)]
+            names = [name for name in names if self._apart(name, moved[0][name], moved[1][name])]
+            self._puts.append(dict(self._part(number, names, port, reference)))
+        return list(self._places.values())
+
+    def describe(self, place: Place) -> str:
+        """Returns in words of which weights a place is, and what the operations there are given, step by step."""
+        found = [f"in {self._whose(place.names)}"] if place.names != self._trained else []
+        for name, (ours, theirs) in place.numbers.items():
+            shown = [", ".join(f"{number:.6g}" for number in numbers) for numbers in (ours, theirs)]
+            found.append(f"{name}, step by step: {shown[0]} in the port, {shown[1]} in the reference")
+        return "; ".join(found)
+
+    def _whose(self, names: Collection[str]) -> str:
+        sizes = {name: array.ndim for name, array in self._case.bench.reference().weights(trainable=True).items()}
+        vectors = {name for name in self._trained if sizes.get(name, 0) < 2}
+        if set(names) == vectors:
+            return "all biases and norms"
+        if set(names) == self._trained - vectors:
+            return "all weights but biases and norms"
+        shown = ", ".join(sorted(names)[:MOST_NAMED])
+        return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+    def _port(self, number: int, wanted: Collection[int] = ()) -> Step:
+        return self._step(self._case.bench.port(), number, wanted, ())
+
+    def _reference(self, number: int, wanted: Collection[int] = ()) -> Step:
+        return self._step(self._case.changed_run(), number, wanted, self._puts)
+
+    def _step(self, run: Run, number: int, wanted: Collection[int], puts: Sequence[Put]) -> Step:
+        """Returns a step of a run, which is at its start, after those before it."""
+        for earlier in range(number):
+            if earlier < len(puts) and puts[earlier]:
+                record_calls(run, self._plan[earlier], (), puts[earlier])
+            else:
+                run.step(self._plan[earlier])
+        before = copied(run)
+        recording = record_calls(run, self._plan[number], wanted)
+        return Step(recording=recording, program=recording.program(), before=before, after=copied(run))
+
+    def _apart(self, name: str, ours: np.ndarray, theirs: np.ndarray) -> bool:
+        """Tells whether a weight, or what a step moves it by, differs beyond the noise of the first steps."""
+        noise = max(self._case.climb.noise[rung].get(name, 0.0) for rung in ("first_update", self._case.rung))
+        return not largest_difference(ours, theirs) <= ROUNDING.factor * noise
+
+    def _part(
+        self, number: int, names: Sequence[str], port: Step, reference: Step
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Notes where the updates of some weights part in a step; yields what the reference is to be given there."""
+        kinds: dict[tuple, list[Ends]] = {}
+        for name in names:
+            ours, theirs = (end_of(side.program, Value.of(side.after[name])) for side in (port, reference))
+            if ours is not None and theirs is not None:
+                kind = (made_by(port.program, ours), made_by(reference.program, theirs))
+                kinds.setdefault(kind, []).append(Ends(name=name, port=ours, reference=theirs))
+        for alike in list(kinds.values())[:MOST_KINDS]:
+            smallest = min(alike, key=lambda each: reference.after[each.name].size)
+            updates = self._updates(number, alike, port, reference)
+            if updates is None:
+                continue
+            turns = {each.name: self._turn(each.name) for each in alike}
+            for parting in places_apart(*updates[smallest.name], turns[smallest.name]):
+                self._note(parting, smallest, alike, port.program, reference.program)
+                for each in alike:
+                    end = moved(port.program, parting.port[0], smallest.port, each.port)
+                    at = moved(reference.program, parting.reference[0], smallest.reference, each.reference)
+                    made = updates[each.name][0].make({})[end]
+                    yield at, turns[each.name](made, reference.program[at].value.shape)
+
+    def _note(self, parting: Parting, weight: Ends, alike: Sequence[Ends], port: Program, reference: Program) -> None:
+        everywhere = Parting(
+            port=spread(port, parting.port, weight.port, [each.port for each in alike]),
+            reference=spread(reference, parting.reference, weight.reference, [each.reference for each in alike]),
+        )
+        sides = (parting.port, parting.reference)
+        kind = tuple(tuple((each.name, each.line) for each in side) for side in sides)
+        place = self._places.setdefault(kind, Place(told=tell(everywhere, port, reference)))
+        place.names |= {each.name for each in alike}
+        for name, ours, theirs in numbers_apart(parting.port[0], parting.reference[0]):
+            both = place.numbers.setdefault(name, ([], []))
+            both[0].append(ours)
+            both[1].append(theirs)
+
+    def _updates(
+        self, number: int, alike: Sequence[Ends], port: Step, reference: Step
+    ) -> dict[str, tuple[Update, Update]] | None:
+        """Returns the updates of some weights, ready to be made again; `None` where a step is another each time."""
+        kept = []
+        for side, make, ends in (
+            (port, self._port, [each.port for each in alike]),
+            (reference, self._reference, [each.reference for each in alike]),
+        ):
+            made = side.recording.made
+            wanted = {first_of_call(made, operation) for end in ends for operation in behind(side.program, end)}
+            again = make(number, wanted).recording
+            if [each.function for each in again.made] != [each.function for each in made]:
+                return None
+            kept.append(again.kept)
+        return {
+            each.name: (
+                Update(port.program, port.recording.made, kept[0], each.port),
+                Update(reference.program, reference.recording.made, kept[1], each.reference),
+            )
+            for each in alike
+        }
+
+    def _turn(self, name: str) -> Turn:
+        """Returns what lays a tensor of the port, of a weight's shape or one number, as the reference has it."""
+        match = self._case.bench.host.view.matches[name]
+        shape = tuple(self._case.bench.host.view.variables[name].shape)
+
+        def turn(tensor: torch.Tensor, wanted: Sequence[int]) -> torch.Tensor:
+            if tuple(tensor.shape) != shape or len(match.torch) > 1:
+                return tensor.reshape(tuple(wanted))
+            (turned,) = match.to_torch(match.from_keras(to_numpy(tensor)), [np.zeros(tuple(wanted), np.float32)])
+            return torch.as_tensor(np.ascontiguousarray(turned)).to(tensor)
+
+        return turn
+
+
+def copied(run: Run) -> dict[str, np.ndarray]:
+    """Returns the weights that are trained, as they are now."""
+    return {name: np.array(value) for name, value in run.weights(trainable=True).items()}
+
+
+def made_by(program: Program, end: int) -> tuple:
+    """Returns what an update does, without the tensors that it is made of: equal for weights that are updated alike."""
+    return tuple((program[n].name, repr(program[n].arguments), program[n].line) for n in behind(program, end))
+
+
+def moved(program: Program, operation: Operation, end: int, other: int) -> int:
+    """Returns the operation in the update of another weight that is what one is in the update of a weight."""
+    return behind(program, other)[behind(program, end).index(operation.number)]
+
+
+def spread(program: Program, operations: Sequence[Operation], end: int, ends: Sequence[int]) -> list[Operation]:
+    """Returns operations, and what they are in the updates of other weights that are updated alike, each once."""
+    numbers = dict.fromkeys(moved(program, operation, end, other) for operation in operations for other in ends)
+    return [program[number] for number in numbers]
+
+
+def numbers_apart(ours: Operation, theirs: Operation) -> Iterator[tuple[str, float, float]]:
+    """Yields the numbers, by name, that two calls of one operation are given, where they are not the same."""
+    if ours.name.strip("_") != theirs.name.strip("_"):
+        return
+    given = {each.name: each.value for each in theirs.arguments if type(each.value) in (int, float)}
+    for each in ours.arguments:
+        if (
+            type(each.value) in (int, float)
+            and each.name in given
+            and abs(each.value - given[each.name]) > 1e-6 * abs(each.value)
+        ):
+            yield each.name, float(each.value), float(given[each.name])
