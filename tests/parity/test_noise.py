@@ -77,6 +77,18 @@ def test_operations_round_otherwise_within_the_mode_and_what_only_moves_numbers_
     assert torch.equal(counted, torch.arange(3) + 1)
 
 
+@pytest.mark.parametrize(
+    "pick", [torch.amax, lambda x, axis: x.max(axis).values, lambda x, axis: x.median(axis).values, torch.aminmax]
+)
+def test_what_picks_numbers_picks_the_same_ones_and_has_gradients(pick):
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    with RoundOtherwise(Nudge(0, x.numel())):
+        picked = pick(x, dim=1).max if pick is torch.aminmax else pick(x, 1)
+        picked.sum().backward()
+    assert torch.isin(picked, x).all()
+    assert float(x.grad.sum()) == pytest.approx(16)
+
+
 def test_the_gradients_of_a_step_round_otherwise_too():
     layer, x = torch.nn.Linear(8, 4), torch.randn(5, 8)
 

@@ -131,6 +131,29 @@ def test_three_mistakes_are_told_in_one_run_in_the_order_of_the_program():
     assert update.cause == "learning_rate"
 
 
+def test_two_mistakes_around_a_layer_are_two_places():
+    """The reference makes in one call what the port makes in two, product and sum: the second mistake comes behind."""
+    module = nn.Sequential(
+        nn.Linear(FEATURES, WIDTH), Theirs(torch.sin), nn.Linear(WIDTH, WIDTH), Theirs(torch.tanh),
+        nn.Linear(WIDTH, CLASSES),
+    )  # fmt: skip
+    model = stack(
+        (FEATURES,),
+        [dense(FEATURES, WIDTH), Own(ops.cos), dense(WIDTH, WIDTH), Own(ops.square), dense(WIDTH, CLASSES)],
+    )
+    first, second = judged(vector_pair(0, module=module, model=model, initialisation=False)).diagnosis
+    assert first.proved
+    assert second.proved
+    assert "cos(" in str(first.parting["port"])
+    assert "tanh(" in str(second.parting["reference"])
+
+
+def test_what_is_cut_off_within_a_place_is_told_there():
+    found = judged(between(lambda x: ops.tanh(ops.stop_gradient(x)) * 2.0, torch.tanh)).diagnosis
+    assert all(finding.proved for finding in found)
+    assert any("detach" in str(finding.parting["port"]) for finding in found), [str(each.parting) for each in found]
+
+
 def test_a_mistake_behind_wrong_data_is_told_in_the_same_run():
     pair = between(lambda x: ops.sin(x) * 1.1, torch.sin)
     inputs, targets = pair.data

@@ -57,13 +57,12 @@ class Place:
     Args:
         told: The operations of each side in words, of the first such step.
         names: Of the weights.
-        numbers: What the two operations are given, by the name of the argument: of the port and of the reference, step
-            by step.
+        numbers: The number that the operation is given in the port and in the reference, step by step, where it is one.
     """
 
     told: Mapping[str, Sequence[str]]
     names: set[str] = field(default_factory=set)
-    numbers: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    numbers: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Updating:
@@ -95,9 +94,9 @@ class Updating:
     def describe(self, place: Place) -> str:
         """Returns in words of which weights a place is, and what the operations there are given, step by step."""
         found = [f"in {self._whose(place.names)}"] if place.names != self._trained else []
-        for name, (ours, theirs) in place.numbers.items():
-            shown = [", ".join(f"{number:.6g}" for number in numbers) for numbers in (ours, theirs)]
-            found.append(f"{name}, step by step: {shown[0]} in the port, {shown[1]} in the reference")
+        if place.numbers:
+            shown = [", ".join(f"{number:.6g}" for number in numbers) for numbers in zip(*place.numbers, strict=True)]
+            found.append(f"the number there, step by step: {shown[0]} in the port, {shown[1]} in the reference")
         return "; ".join(found)
 
     def _whose(self, names: Collection[str]) -> str:
@@ -165,10 +164,9 @@ class Updating:
         kind = tuple(tuple((each.name, each.line) for each in side) for side in sides)
         place = self._places.setdefault(kind, Place(told=tell(everywhere, port, reference)))
         place.names |= {each.name for each in alike}
-        for name, ours, theirs in numbers_apart(parting.port[0], parting.reference[0]):
-            both = place.numbers.setdefault(name, ([], []))
-            both[0].append(ours)
-            both[1].append(theirs)
+        both = numbers_apart(parting.port[0], parting.reference[0])
+        if both is not None:
+            place.numbers.append(both)
 
     def _updates(
         self, number: int, alike: Sequence[Ends], port: Step, reference: Step
@@ -228,15 +226,19 @@ def spread(program: Program, operations: Sequence[Operation], end: int, ends: Se
     return [program[number] for number in numbers]
 
 
-def numbers_apart(ours: Operation, theirs: Operation) -> Iterator[tuple[str, float, float]]:
-    """Yields the numbers, by name, that two calls of one operation are given, where they are not the same."""
+def numbers_apart(ours: Operation, theirs: Operation) -> tuple[float, float] | None:
+    """Returns the numbers that two calls of one operation are given; `None` where not exactly one of each differs."""
     if ours.name.strip("_") != theirs.name.strip("_"):
-        return
-    given = {each.name: each.value for each in theirs.arguments if type(each.value) in (int, float)}
-    for each in ours.arguments:
-        if (
-            type(each.value) in (int, float)
-            and each.name in given
-            and abs(each.value - given[each.name]) > 1e-6 * abs(each.value)
-        ):
-            yield each.name, float(each.value), float(given[each.name])
+        return None
+    mine, yours = numbers_in(ours), numbers_in(theirs)
+    only = [
+        [n for n in numbers if not np.isclose(n, others, rtol=1e-6, atol=0).any()]
+        for numbers, others in ((mine, yours), (yours, mine))
+    ]
+    return (only[0][0], only[1][0]) if len(only[0]) == len(only[1]) == 1 else None
+
+
+def numbers_in(operation: Operation) -> list[float]:
+    """Returns the single numbers that an operation is given, as an argument or as a tensor of one."""
+    given = [float(each.value) for each in operation.arguments if type(each.value) in (int, float) and not each.usual]
+    return given + [float(s.value.statistics[0]) for s in operation.sources if s.value.size == 1 and not s.value.shape]
