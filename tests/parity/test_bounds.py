@@ -142,3 +142,42 @@ def test_the_stride_of_the_first_version_of_resnet50_is_named_within_the_time_fo
 @pytest.mark.slow
 def test_a_resnet50_that_is_right_is_not_accused():
     assert check_parity(resnet(first=False), steps=5).verdict == "rounding-only"
+
+
+RECORDED = """
+import json, sys, time
+import numpy as np, torch
+from birdplane_keras.benchmark.memory import peak_resident
+from birdplane_keras.parity.programs.recording import record_calls
+from birdplane_keras.parity.sides.bench import PairBench
+from parity.test_bounds import resnet
+
+torch.set_num_threads(1)
+rows, found = np.arange(8), {}
+bench = PairBench(resnet(first=False), 0)
+run = bench.port() if sys.argv[1] == "port" else bench.reference()
+built = peak_resident()
+run.step(rows)
+run.step(rows)
+own = peak_resident() - built
+started = time.perf_counter()
+run.step(rows)
+seconds = time.perf_counter() - started
+started = time.perf_counter()
+record_calls(run, rows)
+print(json.dumps([own, peak_resident() - built, seconds, time.perf_counter() - started]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["port", "reference"])
+def test_a_recorded_step_takes_less_than_twice_its_memory_and_twenty_times_its_time(side):
+    at_once = {"MALLOC_MMAP_THRESHOLD_": "32768", "MALLOC_TRIM_THRESHOLD_": "0"}  # what is freed goes back
+    environment = {**os.environ, **at_once, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [sys.executable, "-c", RECORDED, side]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    assert child.returncode == 0, child.stderr
+    own, recorded, seconds, watched = json.loads(child.stdout)
+    assert own > 0
+    assert recorded < 2 * own
+    assert watched < 20 * seconds
