@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from keras import layers
 from torch import nn
 
 from birdplane_keras.catalogue.networks import CLASSES, FEATURES, dense, stack, vector_pair
@@ -19,6 +20,7 @@ from birdplane_keras.parity.programs.alignment import Known, measure, part
 from birdplane_keras.parity.programs.program import Program, Value
 from birdplane_keras.parity.programs.recording import Recording, record
 from birdplane_keras.parity.sides.bench import PairBench
+from birdplane_keras.reporting.page.render import render_page
 from parity.judging import judged
 
 
@@ -204,3 +206,20 @@ def test_code_that_does_not_bear_watching_takes_no_verdict_with_it(monkeypatch):
     assert result.diagnosis[0].cause == "activation"
     assert result.diagnosis[0].parting is None
     assert "where the programs part could not be seen: RuntimeError: not while it is watched" in result.notes
+
+
+def test_the_page_draws_where_the_programs_part():
+    """As lists that a keyboard reaches, in words that a screen reader reads; what users named is escaped."""
+    module = nn.Sequential(nn.Linear(FEATURES, 16), nn.LeakyReLU(0.2), nn.Linear(16, CLASSES))
+    scaled = layers.Activation(lambda x: keras.ops.leaky_relu(x, 0.1) * 1.5, name="scaled<b>")
+    model = stack((FEATURES,), [dense(FEATURES, 16), scaled, dense(16, CLASSES)])
+    result = judged(vector_pair(0, module=module, model=model, initialisation=False), steps=5)
+    page = render_page(result.content())
+    assert page.startswith("<!doctype html>")
+    assert '<ol class="torch" aria-label="In the reference" tabindex="0">' in page
+    assert '<ol class="keras" aria-label="In the port" tabindex="0">' in page
+    assert "leaky_relu(negative_slope=0.1)" in page
+    assert "; on both sides" in page
+    assert "; on this side only" in page
+    assert "scaled&lt;b&gt;" in page
+    assert "scaled<b>" not in page

@@ -79,7 +79,8 @@ def merge(found: Iterable[Finding]) -> list[Finding]:
         evidence = first.evidence if told else f"{first.evidence}; also: {finding.text}"
         fixes = list({fix.text: fix for fix in (*first.fixes, *finding.fixes)}.values())
         parting = both_partings(first.parting, finding.parting)
-        causes[key] = replace(first, evidence=evidence, fixes=tuple(fixes), parting=parting)
+        graphs = [*first.graphs, *(each for each in finding.graphs if each not in first.graphs)]
+        causes[key] = replace(first, evidence=evidence, fixes=tuple(fixes), parting=parting, graphs=graphs)
     return list(causes.values())
 
 
@@ -103,7 +104,8 @@ def explain(case: Case) -> list[Finding]:
     for name, value in case.port.tensors[case.rung].items():
         if not np.isfinite(value).all():  # no known mistake makes the reference's numbers so
             place = see_place(case, record_port(case))
-            return [replace(not_a_number(case.rung, name, value), parting=None if place is None else place.told)]
+            found = not_a_number(case.rung, name, value)
+            return [found if place is None else replace(found, parting=place.told, graphs=[place.graph])]
     return explain_step(case)
 
 
@@ -168,6 +170,7 @@ def explain_step(case: Case) -> list[Finding]:
 def tell_place(found: Found, walked: Walk) -> list[Finding]:
     """Returns what is told of a place at which the sides part."""
     parting = functools.reduce(both_partings, [each.sides for each in found.told], None)
+    graphs = [each.graph for each in found.told]
     rest, rung = describe_proof(walked), found.case.rung
     if found.names:
         advised = [
@@ -181,16 +184,15 @@ def tell_place(found: Found, walked: Walk) -> list[Finding]:
             for part in found.names
         ]
         told = try_advice(found.case, advised, lambda: gets_further(found.case))
-        return [replace(finding, parting=parting, proved=walked.proved) for finding in told]
+        return [replace(finding, parting=parting, graphs=graphs, proved=walked.proved) for finding in told]
     if found.change is None or parting is None:
         proved = found.change is not None and walked.proved
         doubt = in_doubt(found.case)
-        return [replace(finding, parting=parting, proved=finding.proved or proved) for finding in doubt]
+        return [replace(each, parting=parting, graphs=graphs, proved=each.proved or proved) for each in doubt]
     known = [finding for finding in named_otherwise(found.case) if finding.cause != UNKNOWN]
     if known:
-        return [
-            replace(each, parting=parting, proved=walked.proved, evidence=f"{each.evidence}; {rest}") for each in known
-        ]
+        known = [replace(each, evidence=f"{each.evidence}; {rest}", proved=walked.proved) for each in known]
+        return [replace(each, parting=parting, graphs=graphs) for each in known]
     return [describe_place(each, rung, rest, proved=walked.proved) for each in found.told]
 
 
@@ -199,7 +201,14 @@ def describe_place(told: Told, rung: str, rest: str, *, proved: bool) -> Finding
     cause, text = describe_parting(told.sides)
     evidence = "; ".join(filter(None, (told.more, rest)))
     return Finding(
-        cause=cause, rung=rung, text=text, evidence=evidence, fixes=(NOTHING,), parting=told.sides, proved=proved
+        cause=cause,
+        rung=rung,
+        text=text,
+        evidence=evidence,
+        fixes=(NOTHING,),
+        parting=told.sides,
+        graphs=[told.graph],
+        proved=proved,
     )
 
 

@@ -13,6 +13,7 @@ from birdplane_keras.parity.causes.proving import Search, Stand
 from birdplane_keras.parity.causes.search import closeness
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
+from birdplane_keras.parity.programs.graph import Graph, graph_of
 from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
 from birdplane_keras.parity.programs.recording import record
 from birdplane_keras.parity.programs.telling import tell
@@ -31,12 +32,14 @@ class Place:
 
     Args:
         told: The operations of each side in words: `port` and `reference`.
+        graph: The same as a small graph.
         kind: What they are, and what they are given: equal for places that part alike.
         stand: The port's operations that, put into the reference, let it do what the port does; `None` where none were
             found.
     """
 
     told: Mapping[str, Sequence[str]]
+    graph: Graph
     kind: tuple
     stand: Stand | None
 
@@ -72,7 +75,8 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         found = Parting(port=found.port, reference=())  # what takes the value there is made of another, that is all
     if stand is not None and rung != "gradients":  # where it is told as what it cuts off
         found = Parting(port=with_cuts(found.port, stand, port.program, reference), reference=found.reference)
-    return Place(told=tell(found, port.program, reference), kind=kind_of(found), stand=stand)
+    told, graph = tell(found, port.program, reference), graph_of(found, port.program, reference)
+    return Place(told=told, graph=graph, kind=kind_of(found), stand=stand)
 
 
 def with_cuts(told: Sequence[Operation], stand: Stand, port: Program, reference: Program) -> list[Operation]:

@@ -10,6 +10,7 @@ from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.core.noise import largest_difference
 from birdplane_keras.parity.core.tolerances import ROUNDING
 from birdplane_keras.parity.programs.alignment import Parting
+from birdplane_keras.parity.programs.graph import Graph, graph_of
 from birdplane_keras.parity.programs.program import Operation, Program, Value
 from birdplane_keras.parity.programs.recording import Recording, record_calls
 from birdplane_keras.parity.programs.telling import tell
@@ -56,11 +57,13 @@ class Place:
 
     Args:
         told: The operations of each side in words, of the first such step.
+        graph: The same as a small graph.
         names: Of the weights.
         numbers: The number that the operation is given in the port and in the reference, step by step, where it is one.
     """
 
     told: Mapping[str, Sequence[str]]
+    graph: Graph
     names: set[str] = field(default_factory=set)
     numbers: list[tuple[float, float]] = field(default_factory=list)
 
@@ -162,7 +165,10 @@ class Updating:
         )
         sides = (parting.port, parting.reference)
         kind = tuple(tuple((each.name, each.line) for each in side) for side in sides)
-        place = self._places.setdefault(kind, Place(told=tell(everywhere, port, reference)))
+        if kind not in self._places:
+            told, graph = tell(everywhere, port, reference), graph_of(everywhere, port, reference)
+            self._places[kind] = Place(told=told, graph=graph)
+        place = self._places[kind]
         place.names |= {each.name for each in alike}
         both = numbers_apart(parting.port[0], parting.reference[0])
         if both is not None:

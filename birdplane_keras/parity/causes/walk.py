@@ -28,6 +28,7 @@ from birdplane_keras.parity.causes.search import (
 from birdplane_keras.parity.causes.supposing import suppose
 from birdplane_keras.parity.causes.updating import Updating
 from birdplane_keras.parity.core.records import Probe
+from birdplane_keras.parity.programs.graph import Graph
 
 MOST_PLACES = 6
 LEAST = {"loss": 2, "gradients": 2, "first_update": 2}  # rungs that a known mistake must explain, from one on
@@ -40,6 +41,7 @@ class Told:
     """What is told of a place: each side's operations in words, `port` and `reference`, and what else is seen."""
 
     sides: Mapping[str, Sequence[str]]
+    graph: Graph
     more: str = ""
 
 
@@ -64,7 +66,7 @@ class Found:
     @property
     def told(self) -> Sequence[Told]:
         """What is told of it; nothing where nothing is seen."""
-        return self.updates or ([] if self.place is None else [Told(sides=self.place.told)])
+        return self.updates or ([] if self.place is None else [Told(sides=self.place.told, graph=self.place.graph)])
 
     @property
     def coarse(self) -> bool:
@@ -175,7 +177,7 @@ def found_update(case: Case, place: Place | None, change: Change) -> Found:
     updates: list[Told] = []
     try:
         updating = Updating(case)
-        updates += [Told(sides=each.told, more=updating.describe(each)) for each in updating.places()]
+        updates += [Told(sides=each.told, graph=each.graph, more=updating.describe(each)) for each in updating.places()]
     except Exception as error:  # code that runs as it is, and not while it is watched
         case.untried.append(f"where the updates part could not be seen: {first_line(error)}")
     return Found(case=case, place=place, change=change, updates=updates)

@@ -36,6 +36,7 @@ class Finding:
         fixes: What to change, a line for each place.
         parting: The operations at which both programs part, in words: `port` and `reference`; `None` where it is not
             seen, or told of another finding.
+        graphs: The same as small graphs, one for each place, as `programs.graph.graph_of` returns them.
         proved: Whether the reference with this, and with what else was found, computes what the port does; or it was
             read off both sides as it is.
     """
@@ -46,6 +47,7 @@ class Finding:
     evidence: str
     fixes: Sequence[Fix]
     parting: Mapping[str, Sequence[str]] | None = None
+    graphs: Sequence[Mapping[str, Any]] = ()
     proved: bool = False
 
     @property
@@ -64,4 +66,4 @@ class Finding:
             "proved": self.proved,
         }
         parting = None if self.parting is None else {side: list(lines) for side, lines in self.parting.items()}
-        return told | {"fix": self.fix, "fixes": fixes, "parting": parting}
+        return told | {"fix": self.fix, "fixes": fixes, "parting": parting, "graphs": list(self.graphs)}

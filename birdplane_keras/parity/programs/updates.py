@@ -127,10 +127,13 @@ def places_apart(port: Update, reference: Update, turn: Turn) -> list[Parting]:
         known = Known.of([*theirs.values(), *given], factor=LOOSE)
         foreign = [n for n in port.operations if not known.holds(ours[n]) and not port.program[n].reshapes]
         own = [n for n in reference.operations if not held.holds(theirs[n]) and not reference.program[n].reshapes]
-        for end, at in pairs_by_size(ours, reference, foreign or [port.end], own or [reference.end]):
+        alike = list(twins(port, reference, own))
+        for end, at in [*alike, *pairs_by_size(ours, reference, foreign or [port.end], own or [reference.end])]:
             trial = {**put, at: turn(tensors[end], made[at].shape)}
             again = reference.make(trial)
-            if agree(again[reference.end], wanted) or leads_further(port, ours, foreign, end, again, at):
+            further = leads_further(port, ours, foreign, end, again, at)
+            further = further or ((end, at) in alike and comes_back(reference, held, own, again, at))
+            if further or agree(again[reference.end], wanted):
                 break
         else:
             return []
@@ -162,6 +165,29 @@ def leads_further(
     own = Known.of([ours[end]], factor=LOOSE)
     users = made_of(end, port.users).intersection(foreign) - {port.end}
     return any(later.holds(ours[number]) and not own.holds(ours[number]) for number in users)
+
+
+def comes_back(reference: Update, held: Known, own: Sequence[int], again: Mapping[int, torch.Tensor], at: int) -> bool:
+    """Tells whether the reference, given one of the port's numbers, makes of it what the port has, and it had not."""
+    return any(held.holds(value_of(again[n])) for n in made_of(at, reference.users).intersection(own))
+
+
+def twins(port: Update, reference: Update, own: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yields operations of one name that take the same tensors, and different numbers: a constant is another there."""
+    first = [at for at in own if not any(source.made in own for source in reference.program[at].sources)]
+    for at in first:
+        theirs = tensors_of(reference.program[at])
+        for end in port.operations:
+            mine = tensors_of(port.program[end])
+            if port.program[end].name.strip("_") == reference.program[at].name.strip("_") and theirs:
+                pairs = zip(mine, theirs, strict=False)
+                if len(mine) == len(theirs) and all(Known.of([one]).holds(other) for one, other in pairs):
+                    yield end, at
+
+
+def tensors_of(operation: Operation) -> list[Value]:
+    """Returns what an operation takes, without single numbers."""
+    return [source.value for source in operation.sources if source.value.size > 1]
 
 
 def pairs_by_size(
