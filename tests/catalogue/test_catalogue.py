@@ -24,11 +24,13 @@ def test_the_catalogue_is_large_enough_and_its_names_are_its_own():
 
 
 def first_of_each_cause():
-    """One fault of each cause, and the others marked as slow."""
-    seen = set()
-    for fault in FAULTS:
-        yield pytest.param(fault, marks=[pytest.mark.slow] if fault.cause in seen else [])
-        seen.add(fault.cause)
+    """One fault of every second cause, and the others marked as slow."""
+    causes = list(dict.fromkeys(fault.cause for fault in FAULTS))
+    plain = {cause: next(fault.name for fault in FAULTS if fault.cause == cause) for cause in causes[::2]}
+    return [
+        pytest.param(fault, marks=[] if plain.get(fault.cause) == fault.name else [pytest.mark.slow])
+        for fault in FAULTS
+    ]
 
 
 @pytest.mark.parametrize("fault", first_of_each_cause(), ids=lambda fault: fault.name)

@@ -58,6 +58,7 @@ def pretended(monkeypatch):
     monkeypatch.setattr(Job, "command", command)
 
 
+@pytest.mark.slow
 def test_a_preset_that_diverged_is_in_the_table_and_in_the_exit_status(tmp_path, data_dir, monkeypatch, capsys):
     def command(self, data_dir, synthetic):
         return [sys.executable, "-c", PRETEND, str(self.folder), "diverged" if self.name == "small" else "bit-exact"]

@@ -216,15 +216,15 @@ def predict_in_another_order(monkeypatch):
 slow = pytest.mark.slow
 SABOTAGE = [  # each trains only where the rungs before training do not see it
     (declare_another_rate, "recipe", {"field": "learning_rate"}),
-    (swap_the_labels, "data", {"tensor": "y_train"}),
+    pytest.param(swap_the_labels, "data", {"tensor": "y_train"}, marks=slow),
     pytest.param(flip_one_pixel, "data", {"tensor": "x_validation"}, marks=slow),
     (use_another_order, "batch_order", {"epoch": 0, "step": 0}),
     pytest.param(drop_the_last_batch, "batch_order", {"epoch": 0, "step": 156}, marks=slow),
     pytest.param(freeze_a_layer, "parameter_counts", {"tensor": "0.weight"}, marks=slow),
     (transpose_a_kernel, "initial_weights", {"tensor": "0.weight"}),
     pytest.param(plant_a_nan, "initial_weights", {"tensor": "2.weight", "index": [1, 7]}, marks=slow),
-    (move_a_weight, "initial_weights", {"tensor": "0.weight", "index": [3, 5]}),
-    (use_relu, "forward", {"tensor": "outputs"}),
+    pytest.param(move_a_weight, "initial_weights", {"tensor": "0.weight", "index": [3, 5]}, marks=slow),
+    pytest.param(use_relu, "forward", {"tensor": "outputs"}, marks=slow),
     pytest.param(apply_softmax_before_a_loss_that_applies_it, "forward", {"tensor": "outputs"}, marks=slow),
     (sum_the_loss, "loss", {"tensor": "loss"}),
     pytest.param(use_another_rate, "first_update", {"tensor": "0.weight"}, marks=slow),

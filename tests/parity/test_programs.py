@@ -126,8 +126,11 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.name in TOLD], ids=lambda fault: fault.name)
-def test_both_sides_of_a_mistake_are_told(fault):
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if i % 2 else []) for i, n in enumerate(sorted(TOLD))]
+)
+def test_both_sides_of_a_mistake_are_told(name):
+    (fault,) = [fault for fault in FAULTS if fault.name == name]
     finding = judged(fault.make(0)).diagnosis[0]
     for side, told in zip(("port", "reference"), TOLD[fault.name], strict=True):
         lines = finding.parting[side]

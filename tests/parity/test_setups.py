@@ -16,7 +16,12 @@ def seeded():
     keras.utils.set_random_seed(0)
 
 
-@pytest.mark.parametrize("name", SETUPS)
+def alternating(first):
+    """All set-ups, every second of them marked as slow."""
+    return [pytest.param(n, marks=[] if i % 2 == first else [pytest.mark.slow]) for i, n in enumerate(SETUPS)]
+
+
+@pytest.mark.parametrize("name", alternating(0))
 def test_a_port_that_is_right_is_not_accused(name):
     pair = SETUPS[name](wrong=False)
     result = check_parity(pair, steps=40)
@@ -24,7 +29,7 @@ def test_a_port_that_is_right_is_not_accused(name):
     assert all(weight.grad is None for weight in pair.torch_module.parameters())
 
 
-@pytest.mark.parametrize("name", SETUPS)
+@pytest.mark.parametrize("name", alternating(1))
 def test_a_port_with_one_mistake_is(name):
     result = check_parity(SETUPS[name](wrong=True), steps=40)
     assert result.verdict == "diverged"

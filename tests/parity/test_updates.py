@@ -78,6 +78,7 @@ def test_a_mistake_that_shows_later_is_told_where_it_shows():
     assert "0.8, 0.8, 0.8, 0.8 in the port, 0.9, 0.9, 0.9, 0.9 in the reference" in finding.evidence
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_first_step_does_not_hide_one_of_the_next():
     found = judged(own(decay=0.01, smoothing=0.8)).diagnosis
     told = [str(finding.parting) for finding in found]
@@ -86,7 +87,11 @@ def test_a_mistake_of_the_first_step_does_not_hide_one_of_the_next():
 
 
 @pytest.mark.parametrize(
-    ("vectors", "words"), [(True, "in all biases and norms"), (False, "in all weights but biases and norms")]
+    ("vectors", "words"),
+    [
+        (True, "in all biases and norms"),
+        pytest.param(False, "in all weights but biases and norms", marks=pytest.mark.slow),
+    ],
 )
 def test_the_weights_that_share_a_difference_are_told_together(vectors, words):
     (finding,) = judged(own(decay=0.01, decays=lambda variable: (len(variable.shape) == 1) == vectors)).diagnosis

@@ -97,7 +97,7 @@ def count(entries: list) -> int:
     [
         (lambda: keras.Sequential(convolution()), sequences(), 2),
         pytest.param(attention, sequences(), 2, marks=pytest.mark.slow),
-        pytest.param(dense, rows(), 3, marks=needs_free_rows),
+        pytest.param(dense, rows(), 3, marks=[needs_free_rows, pytest.mark.slow]),
         pytest.param(pictures, images(), 4, marks=pytest.mark.slow),
     ],
     ids=["convolution", "attention", "rows", "images"],
@@ -132,6 +132,7 @@ def test_an_epochs_last_batch_has_a_trace_of_its_own():
     assert [bool(entry.free) for entry in entries] == [False, False]
 
 
+@pytest.mark.slow
 def test_explain_tells_which_sizes_are_free_and_how_many_were_served():
     _, model = trained(lambda: keras.Sequential(convolution()), sequences(), engine="exact")
     explained = torch_plugin.explain(model)
@@ -148,6 +149,7 @@ class Branch(layers.Layer):
         return x * self.scale if x.shape[1] > 6 else x
 
 
+@pytest.mark.slow
 def test_a_condition_on_a_size_parts_the_traces():
     """A state that is read only beyond the condition is guarded there."""
 
