@@ -26,6 +26,7 @@ __all__ = [
     "TorchPluginWarning",
     "attach",
     "detach",
+    "detached",
     "explain",
     "gradients_kept",
     "is_attached",
@@ -87,6 +88,20 @@ def detach(model: keras.Model) -> keras.Model:
     if attachment is not None:
         attachment.unhook()
     return model
+
+
+@contextmanager
+def detached(model: keras.Model) -> Iterator[None]:
+    """Within it, a model runs on Keras' stock path; after it, it is attached as before, and its steps are traced anew."""
+    attachment = vars(model).get(PLUGIN_ATTRIBUTE)
+    detach(model)
+    try:
+        yield
+    finally:
+        if attachment is not None:
+            attachment.entries.clear()  # its kernels may have lain otherwise
+            vars(model)[PLUGIN_ATTRIBUTE] = attachment
+            attachment.hook_in()
 
 
 def is_attached(model: keras.Model) -> bool:

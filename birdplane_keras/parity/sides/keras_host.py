@@ -101,6 +101,11 @@ class KerasHost:
         module = sys.modules.get(PLUGIN)
         return module if module is not None and module.is_attached(self.model) else None
 
+    def unplugged(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, the port's steps are made by stock Keras: what is replayed from a trace cannot be watched."""
+        plugin = self.plugin
+        return contextlib.nullcontext() if plugin is None else plugin.detached(self.model)
+
     def save(self) -> PortState:
         """Returns a copy of the state that is in the model."""
         return PortState(

@@ -42,13 +42,17 @@ class KerasRun:
         with errors_of_pair(CALLBACKS):
             self._begin(rows)
         with errors_of_pair(lambda: f"the Keras model cannot be trained on inputs {self._describe(inputs)}"):
-            with self.watch:
+            with self._watched(), self.watch:
                 logs = self._train(inputs, targets)
             loss = self._loss_of(logs)
         self._gradients = dict(self.host.heard.gradients)
         with errors_of_pair(CALLBACKS):
             self._end(float(loss), len(rows))
         return loss
+
+    def _watched(self) -> contextlib.AbstractContextManager[None]:
+        watched = not isinstance(self.watch, contextlib.nullcontext)
+        return self.host.unplugged() if watched else contextlib.nullcontext()
 
     def _describe(self, inputs: Any) -> str:
         turned = self.host.pair.to_keras or self.host.pair.keras_data
