@@ -6,6 +6,7 @@ import torch
 from keras import ops
 from torch import nn
 
+from birdplane_keras import torch_plugin
 from birdplane_keras.catalogue.networks import image_pair, vector_pair
 from birdplane_keras.parity import channels_last, check_parity
 from parity.judging import judged
@@ -67,6 +68,16 @@ def test_two_mistakes_in_one_update_are_two_places():
     told = [str(finding.parting) for finding in found]
     assert any("decay if self.decays" in each and "0.05 * weight" in each for each in told), told
     assert any("other=0.6" in each and "other=0.5" in each for each in told), told
+
+
+@pytest.mark.slow
+def test_a_port_whose_steps_are_replayed_is_told_all_the_same():
+    pair = own(decay=0.0)
+    torch_plugin.attach(pair.keras_model)
+    (finding,) = judged(pair).diagnosis
+    assert finding.proved
+    assert "0.05 * weight" in str(finding.parting["reference"])
+    assert torch_plugin.is_attached(pair.keras_model)
 
 
 def test_a_mistake_that_shows_later_is_told_where_it_shows():

@@ -112,6 +112,21 @@ def test_explain_names_engines_rewrites_and_counts():
     assert "update: plain SGD, w -= rate * gradient" in said
 
 
+def test_a_model_is_detached_for_a_while():
+    model = make()
+    fit(model)
+    with torch_plugin.detached(model):
+        assert not torch_plugin.is_attached(model)
+        fit(model)
+        assert "not attached" in torch_plugin.explain(model)
+    assert torch_plugin.traces(model) == []
+    fit(model)
+    assert "exact," in torch_plugin.explain(model)
+    with torch_plugin.detached(torch_plugin.detach(model)):  # one that is not attached stays so
+        pass
+    assert not torch_plugin.is_attached(model)
+
+
 def test_explain_counts_the_steps_of_a_signature():
     model = make()
     keras.utils.set_random_seed(3)
