@@ -9,6 +9,7 @@ from torch import nn
 from birdplane_keras import torch_plugin
 from birdplane_keras.catalogue.networks import image_pair, vector_pair
 from birdplane_keras.parity import channels_last, check_parity
+from birdplane_keras.parity.causes.schedules import describe_rates, describe_turn
 from parity.judging import judged
 
 RATE = 0.01
@@ -148,3 +149,32 @@ def test_a_normalisation_behind_frozen_layers_is_judged_in_another_layout():
     )
     pair = image_pair(0, module=module, model=model, initialisation=False, to_keras=channels_last)
     assert check_parity(pair, steps=3).verdict != "diverged"
+
+
+FALLING = [0.1 * 0.9**step for step in range(10)]
+WARMING = [0.1 * min(1.0, (step + 1) / 4) for step in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ([0.1, 0.1, *FALLING[:8]], [0.1, *FALLING[:9]], "1 step late"),
+        (FALLING[2:], FALLING[:8], "2 steps early"),
+        ([2 * rate for rate in FALLING], FALLING, "2 times the reference's"),
+        ([0.1] * 10, WARMING, "the reference's grow at the start, the port's do not"),
+        (WARMING, [0.1] * 10, "the port's grow at the start, the reference's do not"),
+        ([FALLING[i // 5] for i in range(10)], FALLING, "keeps each for 5 steps, the reference for 1"),
+        (FALLING, FALLING, ""),
+        ([0.1, 0.3, 0.2, 0.5], [0.2, 0.1, 0.7, 0.3], ""),
+        ([0.1, 0.2], [0.1, 0.3], ""),
+    ],
+)
+def test_what_turns_one_schedule_into_the_other_is_told(ours, theirs, told):
+    assert told in describe_turn(ours, theirs)
+    assert bool(told) == bool(describe_turn(ours, theirs))
+
+
+def test_rates_are_told_from_where_they_part():
+    told = describe_rates([0.1] * 12 + [0.05] * 4, [0.1] * 10 + [0.05] * 6)
+    assert told.startswith("rates from step 9 on: 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05 in the port; 0.1, 0.05")
+    assert told.endswith("the port's are 2 steps late")

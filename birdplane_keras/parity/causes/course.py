@@ -1,7 +1,7 @@
 """What explains a break after the first steps: rates that part, or a known mistake that leads where the port went."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis
 from birdplane_keras.parity.causes.reading import read_off
+from birdplane_keras.parity.causes.schedules import describe_rates
 from birdplane_keras.parity.causes.search import Search
 from birdplane_keras.parity.core.compare import one_ulp
 from birdplane_keras.parity.core.finding import Finding
@@ -20,6 +21,7 @@ from birdplane_keras.parity.core.records import Rows, Tensors
 from birdplane_keras.parity.core.tolerances import ENVELOPE
 from birdplane_keras.parity.core.trajectory import COPIES
 
+RATES = 32  # steps whose rates are told
 BEYOND = 4  # steps that are looked at after the one that broke
 
 
@@ -104,6 +106,17 @@ def rates_part(rung: str, parting: Parting | None) -> list[Finding]:
     text = "the two rates follow different schedules"
     fix = "give both optimizers one schedule, as a function of the step"
     return [read_off("schedule", rung, text, parting.text, fix)]
+
+
+def with_rates(case: Case, found: Sequence[Finding]) -> list[Finding]:
+    """Returns findings; those of a schedule with both sides' rates, step by step."""
+    if all(finding.cause != "schedule" for finding in found):
+        return list(found)
+    plan = case.bench.plan(min(case.climb.steps, RATES))
+    ours, theirs = (follow(run, plan, case.budget).rates for run in (case.bench.port(), case.bench.reference()))
+    known = min(len(ours), len(theirs))
+    told = describe_rates(ours[:known], theirs[:known])
+    return [replace(f, evidence=f"{f.evidence}; {told}") if f.cause == "schedule" else f for f in found]
 
 
 def follow(run: Any, plan: Rows, budget: Budget | None = None) -> Course:

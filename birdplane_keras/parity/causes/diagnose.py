@@ -10,7 +10,7 @@ from birdplane_keras.parity.causes import registry
 from birdplane_keras.parity.causes.advice import NOTHING, Advised, breaks_later, gets_further, passes_all, try_advice
 from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.course import explain_course, read_rates
+from birdplane_keras.parity.causes.course import explain_course, read_rates, with_rates
 from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
 from birdplane_keras.parity.causes.matching import read_ambiguity
 from birdplane_keras.parity.causes.reading import not_a_number
@@ -32,7 +32,7 @@ def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Fi
     if failed is None:
         return []
     case = Case(bench=bench, failed=failed, climb=climb, budget=Budget(bench.pair.search_seconds))
-    found = merge(explain(case)) or in_doubt(case)
+    found = with_rates(case, merge(explain(case)) or in_doubt(case))
     climb.notes += dict.fromkeys(case.untried)
     return found
 
