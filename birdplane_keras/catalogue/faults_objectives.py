@@ -15,7 +15,7 @@ from birdplane_keras.catalogue.networks import CLASSES, FEATURES, dense, join, l
 from birdplane_keras.catalogue.records import Fault, fault, seeded
 from birdplane_keras.parity import Pair
 
-OPERATIONS = "different_operation"
+OPERATIONS, ADDED = "different_operation", "added_operation"
 EPSILON = 1e-3
 Loss = Callable[[Any, Any], Any]
 
@@ -281,7 +281,7 @@ FAULTS: tuple[Fault, ...] = (
             mistake=mistake,
             make=seeded(partial(with_loss, ours, theirs)),
             rung="loss",
-            cause="loss_scale" if name in SCALES else OPERATIONS,
+            cause="loss_scale" if name in SCALES else ADDED if name == "margin_squared" else OPERATIONS,
         )
         for name, (mistake, ours, theirs) in LOSSES.items()
     ),

@@ -32,7 +32,7 @@ from birdplane_keras.catalogue.middles import (
 from birdplane_keras.catalogue.records import Fault, seeded
 from birdplane_keras.parity import Pair
 
-OPERATIONS = "different_operation"
+OPERATIONS, ADDED = "different_operation", "added_operation"
 layers = keras.layers
 
 # name: (pair, mistake, the port, the reference, features after it)
@@ -223,7 +223,7 @@ def faults_of(table: dict[str, tuple[str, Function, Function, int]], pair: Calla
             mistake=mistake,
             make=seeded(partial(pair, ours, theirs, width)),
             rung="gradients" if "cut_off" in name else "forward",
-            cause=OPERATIONS,
+            cause=ADDED if name == "sums_without_the_step_itself" else OPERATIONS,
         )
         for name, (mistake, ours, theirs, width) in table.items()
     ]

@@ -71,12 +71,24 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         found = parting_of(stand, port.program, reference)
     if found is None:
         return None
-    if stand is not None and stand.added and found.port:
-        found = Parting(port=found.port, reference=())  # what takes the value there is made of another, that is all
+    if stand is not None and stand.added and found.port:  # what takes the value there is made of another, that is all
+        found = Parting(port=found.port, reference=twins(found.port[0], reference))
     if stand is not None and rung != "gradients":  # where it is told as what it cuts off
         found = Parting(port=with_cuts(found.port, stand, port.program, reference), reference=found.reference)
     told, graph = tell(found, port.program, reference), graph_of(found, port.program, reference)
     return Place(told=told, graph=graph, kind=kind_of(found), stand=stand)
+
+
+def twins(operation: Operation, program: Program) -> list[Operation]:
+    """Returns the operation of another program that does the same to the same tensors, with other numbers; or none."""
+    taken = [source.value for source in operation.sources]
+
+    def alike(other: Operation) -> bool:
+        same = len(other.sources) == len(taken) and other.name == operation.name and other.phase == FORWARD
+        pairs = zip(other.sources, taken, strict=False)
+        return same and all(Known.of([value]).holds(source.value) for source, value in pairs)
+
+    return [other for other in program if alike(other)][:1]
 
 
 def with_cuts(told: Sequence[Operation], stand: Stand, port: Program, reference: Program) -> list[Operation]:
@@ -106,16 +118,15 @@ def smaller(
     otherwise = ours.name == theirs.name and kinds[0] != kinds[1]  # one operation, given something else
     if ours.number >= stand.replay.region.end or not (lines or otherwise):
         return None
-    # In the place of what the reference makes; or put behind what both sides have, if that is another operation.
-    taken = [source.value for source in firsts[0].sources if ours.name != theirs.name]
-    for value in (theirs.value, *taken):
-        first = search.stand_for(value, ours.number)
-        if (
-            first is not None
-            and first.seen.at != stand.seen.at
-            and leads_on(case, port, search, stand, first, theirs, reference)
-        ):
-            return first
+    first = search.stand_for(theirs.value, ours.number)
+    if first is not None and leads_on(case, port, search, stand, first, theirs, reference):
+        return first
+    if ours.name == theirs.name:
+        return None
+    for source in firsts[0].sources:  # or put behind what both sides have
+        first = search.stand_for(source.value, ours.number)
+        if first is not None and (first.complete or first.gained or first.coarse):
+            return first if leads_on(case, port, search, stand, first, theirs, reference) else None
     return None
 
 
@@ -123,6 +134,8 @@ def leads_on(
     case: Case, port: PortStep, search: Search, stand: Stand, first: Stand, theirs: Operation, reference: Program
 ) -> bool:
     """Tells whether a smaller stand explains as much as another does, or all of it together with a second mistake."""
+    if first.seen.at == stand.seen.at:
+        return False
     if first.complete or first.gained:
         return True
     changes = [*case.changes, first.change]
