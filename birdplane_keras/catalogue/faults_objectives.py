@@ -139,6 +139,7 @@ LOSSES: dict[str, tuple[str, Loss, Loss]] = {
         lambda z, y: -((hot_rows(y) * z.softmax(-1)).sum(-1)).log().mean(),
     ),
 }  # fmt: skip
+PUT_IN = {"margin_squared", "epsilon_within_the_logarithm"}  # operations that the reference does not make
 SCALES = {  # what is a multiple of the reference's loss after all: rows of chances and of one-hot numbers add up to two
     "divergence_averaged_over_classes", "focal_weighted", "dice_of_another_smoothing", "temperature_not_squared",
 }  # fmt: skip
@@ -281,7 +282,7 @@ FAULTS: tuple[Fault, ...] = (
             mistake=mistake,
             make=seeded(partial(with_loss, ours, theirs)),
             rung="loss",
-            cause="loss_scale" if name in SCALES else ADDED if name == "margin_squared" else OPERATIONS,
+            cause="loss_scale" if name in SCALES else ADDED if name in PUT_IN else OPERATIONS,
         )
         for name, (mistake, ours, theirs) in LOSSES.items()
     ),

@@ -8,6 +8,7 @@ import numpy as np
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, all_of
+from birdplane_keras.parity.causes.pairing import alike
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.proving import Search, Stand
 from birdplane_keras.parity.causes.search import closeness
@@ -65,8 +66,7 @@ def find_place(case: Case, port: PortStep) -> Place | None:
     settled = () if rung in ABOVE_AUTOGRAD else (BACKWARD,)  # the gradients agree, or the rung would be theirs
     found = part(port.program, reference, noise, (ends[0], ends[1]), (apart, ()), settled)
     if found is not None and found.port and found.reference and stand is not None and not stand.cuts:
-        firsts = (found.port[0], found.reference[0])
-        stand = smaller(case, port, search, stand, firsts, reference) or stand
+        stand = smaller(case, port, search, stand, found, reference) or stand
     if stand is not None and (found is None or (rung == "gradients" and stand.cuts)):
         found = parting_of(stand, port.program, reference)
     if found is None:
@@ -105,14 +105,14 @@ def kind_of(parting: Parting) -> tuple:
 
 
 def smaller(
-    case: Case, port: PortStep, search: Search, stand: Stand, firsts: tuple[Operation, Operation], reference: Program
+    case: Case, port: PortStep, search: Search, stand: Stand, found: Parting, reference: Program
 ) -> Stand | None:
     """Returns what stands for the first line of a region that covers several; `None` where that explains nothing.
 
     It explains all that the region does, or it is the first of two mistakes, one right behind the other: the second is
     then explained by itself, by other operations.
     """
-    ours, theirs = last_of_line(port.program, firsts[0]), last_of_line(reference, firsts[1])
+    ours, theirs = last_of_line(port.program, found.port[0]), last_of_line(reference, found.reference[0])
     lines = ours.line is not None and theirs.line is not None
     kinds = kind_of(Parting(port=[ours], reference=[theirs]))
     otherwise = ours.name == theirs.name and kinds[0] != kinds[1]  # one operation, given something else
@@ -123,9 +123,10 @@ def smaller(
         return first
     if ours.name == theirs.name:
         return None
-    for source in firsts[0].sources:  # or put behind what both sides have
+    alone = len(found.port) == 1 and ours.line != port.program[stand.replay.region.end].line
+    for source in found.port[0].sources:  # or put behind what both sides have
         first = search.stand_for(source.value, ours.number)
-        if first is not None and (first.complete or first.gained or first.coarse):
+        if first is not None and (first.complete or first.gained or first.coarse or alone):
             return first if leads_on(case, port, search, stand, first, theirs, reference) else None
     return None
 
@@ -149,6 +150,7 @@ def leads_on(
     known = {(each.name, repr(each.arguments)) for each in reference if each.phase == FORWARD}
     second = [port.program[n] for n in rest.replay.region.operations if port.program[n].name not in PRODUCTS]
     own = any((each.name, repr(each.arguments)) not in known for each in second if not each.reshapes)
+    own = own or not alike(rest.seen.name, port.program[rest.replay.region.end].name)
     later = any(each.name == theirs.name for each in second)  # the port has put something before it
     # Where the second makes nothing of its own, it is what the first leads to, in operations that both sides make.
     return own and not later

@@ -121,9 +121,7 @@ class Search:
                 break
             for stand in self._stands(seen, end):
                 tried += 1
-                if stand.complete:
-                    return stand
-                if stand.gained:
+                if stand.complete or stand.gained:
                     return self._within(stand, pairs)
         return None
 
@@ -206,7 +204,9 @@ class Search:
             for o in program
             if o.phase == FORWARD and not o.reshapes and any(is_cut(program, source.made) for source in o.sources)
         ]
-        ours = dict.fromkeys([*behind, *(o.number for o in program if o.phase == FORWARD and o.name == "detach"), *cut])
+        taken = {source.made for o in program for source in o.sources}  # autograd detaches what it saves for itself
+        cuts = [o.number for o in program if o.phase == FORWARD and o.name == "detach" and o.number in taken]
+        ours = dict.fromkeys([*behind, *cuts, *cut])
         ours |= dict.fromkeys(user for n in list(ours) for user in self.port.users.get(n, ()))
         theirs = [each for each in self.seen if not each.at.taken and not each.value.whole]
         for number in ours:

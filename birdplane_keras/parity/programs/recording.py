@@ -81,6 +81,7 @@ class Recording(TorchDispatchMode):
         self._operations: list[Operation] = []
         self._makers: dict[int, _Maker] = {}  # id of a storage that is alive -> who made what lies in it
         self._forward: dict[int, int] = {}  # sequence number of autograd's node -> operation that it is of
+        self._caller: tuple[int, int] | None = None  # of the last operation: the frame and the place in its code
         self._outside: dict[tuple, Value] = {}  # where a tensor from outside lies, and its version -> what it holds
         self.made: list[Made] = []  # one for each operation
         self.kept: dict[tuple[int, int], torch.Tensor] = {}  # operation and slot -> what was taken there
@@ -94,13 +95,16 @@ class Recording(TorchDispatchMode):
         sequence = torch._C._autograd._get_sequence_nr() - 1
         tensors = tensors_in((args, kwargs))
         taken = [(tensor, self._source(tensor)) for tensor in tensors]
-        first = len(self._operations)
+        first, caller = len(self._operations), sys._getframe(1)
+        # Autograd detaches what it saves, within the same call: nobody takes that further.
+        own = func is torch.ops.aten.detach.default and self._caller == (id(caller), caller.f_lasti)
+        self._caller = id(caller), caller.f_lasti
         if first in self._wanted:
             self.kept |= {(first, slot): tensor.detach().clone() for slot, tensor in enumerate(tensors)}
         called = _as_called(func, args, kwargs, [source for _, source in taken])
         result = func(*args, **kwargs)
         for made, sources, arguments in parts(func, args, kwargs, result, taken):
-            self._note(func, made, sources, arguments)
+            self._note(func, made, sources, arguments, remembered=not own)
         leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         alone = not func._schema.name.startswith(("aten::_foreach_", "aten::_fused_"))
         for place in range(len(self._operations) - first):
@@ -130,7 +134,15 @@ class Recording(TorchDispatchMode):
             self._outside[key] = value_of(tensor)
         return Source(made=None, value=self._outside[key], weight=weight)
 
-    def _note(self, func: Any, made: torch.Tensor, sources: list[Source], arguments: list[Argument]) -> None:
+    def _note(
+        self,
+        func: Any,
+        made: torch.Tensor,
+        sources: list[Source],
+        arguments: list[Argument],
+        *,
+        remembered: bool,
+    ) -> None:
         number, node = len(self._operations), torch._C._current_autograd_node()
         if number in self._put:
             made.copy_(self._put[number])
@@ -161,7 +173,7 @@ class Recording(TorchDispatchMode):
                 behind=made_by,
             )
         )
-        if made.layout == torch.strided:
+        if remembered and made.layout == torch.strided:
             self._remember(made, number, writes=not shows(func), cuts=name == "detach")
 
     def _remember(self, made: torch.Tensor, number: int, *, writes: bool, cuts: bool) -> None:
