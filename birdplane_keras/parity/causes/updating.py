@@ -59,13 +59,13 @@ class Place:
         told: The operations of each side in words, of the first such step.
         graph: The same as a small graph.
         names: Of the weights.
-        numbers: The number that the operation is given in the port and in the reference, step by step, where it is one.
+        numbers: Step -> the number that the operation is given in the port and in the reference, where it is one.
     """
 
     told: Mapping[str, Sequence[str]]
     graph: Graph
     names: set[str] = field(default_factory=set)
-    numbers: list[tuple[float, float]] = field(default_factory=list)
+    numbers: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 class Updating:
@@ -98,7 +98,10 @@ class Updating:
         """Returns in words of which weights a place is, and what the operations there are given, step by step."""
         found = [f"in {self._whose(place.names)}"] if place.names != self._trained else []
         if place.numbers:
-            shown = [", ".join(f"{number:.6g}" for number in numbers) for numbers in zip(*place.numbers, strict=True)]
+            shown = [
+                ", ".join(f"{number:.6g}" for number in numbers)
+                for numbers in zip(*place.numbers.values(), strict=True)
+            ]
             found.append(f"the number there, step by step: {shown[0]} in the port, {shown[1]} in the reference")
         return "; ".join(found)
 
@@ -172,7 +175,7 @@ class Updating:
         place.names |= {each.name for each in alike}
         both = numbers_apart(parting.port[0], parting.reference[0])
         if both is not None:
-            place.numbers.append(both)
+            place.numbers.setdefault(len(self._puts), both)
 
     def _updates(
         self, number: int, alike: Sequence[Ends], port: Step, reference: Step

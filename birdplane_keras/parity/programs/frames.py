@@ -16,7 +16,17 @@ _JUDGE = Path(__file__).parents[1]
 _NUMBERED = str(Path(__file__).with_name("numbered.py"))  # stands between a call and the code that made it
 _PLUGIN = Path(__file__).parents[2] / "torch_plugin"
 LINES = 2  # of the user's own that are told: where it is, and from where that was called
+DEEPEST = 60  # functions within each other that tell two calls apart
 _STANDARD_LIBRARY = Path(linecache.__file__).parent
+
+
+def call_of(frame: types.FrameType | None) -> tuple:
+    """Returns which call is at work: the code and the place in it, from a frame outwards."""
+    found: list[tuple[types.CodeType, int]] = []
+    while frame is not None and len(found) < DEEPEST:
+        found.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
 
 
 def user_line(frame: types.FrameType | None, names: Mapping[int, str]) -> tuple[Line | None, str]:

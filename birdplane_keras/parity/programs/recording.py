@@ -14,7 +14,7 @@ import torch
 
 from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves, tree_map
 from birdplane_keras.parity.programs.dispatched import COPIES, parts, shows, tensors_in, value_of
-from birdplane_keras.parity.programs.frames import user_line
+from birdplane_keras.parity.programs.frames import call_of, user_line
 from birdplane_keras.parity.programs.program import (
     BACKWARD,
     FORWARD,
@@ -81,7 +81,7 @@ class Recording(TorchDispatchMode):
         self._operations: list[Operation] = []
         self._makers: dict[int, _Maker] = {}  # id of a storage that is alive -> who made what lies in it
         self._forward: dict[int, int] = {}  # sequence number of autograd's node -> operation that it is of
-        self._caller: tuple[int, int] | None = None  # of the last operation: the frame and the place in its code
+        self._call: tuple = ()  # of the last operation: the code at work and the place in it, function by function
         self._outside: dict[tuple, Value] = {}  # where a tensor from outside lies, and its version -> what it holds
         self.made: list[Made] = []  # one for each operation
         self.kept: dict[tuple[int, int], torch.Tensor] = {}  # operation and slot -> what was taken there
@@ -95,10 +95,10 @@ class Recording(TorchDispatchMode):
         sequence = torch._C._autograd._get_sequence_nr() - 1
         tensors = tensors_in((args, kwargs))
         taken = [(tensor, self._source(tensor)) for tensor in tensors]
-        first, caller = len(self._operations), sys._getframe(1)
+        first, call = len(self._operations), call_of(sys._getframe(1))
         # Autograd detaches what it saves, within the same call: nobody takes that further.
-        own = func is torch.ops.aten.detach.default and self._caller == (id(caller), caller.f_lasti)
-        self._caller = id(caller), caller.f_lasti
+        own = func is torch.ops.aten.detach.default and self._call == call
+        self._call = call
         if first in self._wanted:
             self.kept |= {(first, slot): tensor.detach().clone() for slot, tensor in enumerate(tensors)}
         called = _as_called(func, args, kwargs, [source for _, source in taken])
@@ -190,19 +190,13 @@ class _Maker:
 
     def __init__(self, alive: Any) -> None:
         self._alive = alive
-        self._tensors: dict[tuple, int] = {}  # no tensor is held, so its id may come again: in its place, too, is rare
         self._views: dict[tuple, int] = {}
+        self._cuts: dict[tuple, int] = {}  # what shows the same numbers, cut off from the gradients
         self._written: int | None = None
 
     def note(self, tensor: torch.Tensor, number: int, *, writes: bool, cuts: bool) -> None:
-        """Notes that an operation showed a view, or made or wrote its numbers.
-
-        What is cut off from the gradients is another tensor in the same place: autograd keeps some results so.
-        """
-        place = _geometry(tensor)
-        self._tensors[id(tensor), place] = number
-        if not cuts:
-            self._views[place] = number
+        """Notes that an operation showed a view, or made or wrote its numbers."""
+        (self._cuts if cuts else self._views)[_geometry(tensor)] = number
         if writes:
             self._written = number
 
@@ -212,7 +206,10 @@ class _Maker:
         That is the one which showed it, unless another has written there since. And whether it holds the same numbers.
         """
         place = _geometry(tensor)
-        shown = self._tensors.get((id(tensor), place), self._views.get(place))
+        shown = self._views.get(place)
+        cut = None if tensor.requires_grad else self._cuts.get(place)
+        if cut is not None and (shown is None or cut > shown):
+            shown = cut
         if self._written is None or (shown is not None and shown >= self._written):
             return shown, shown is not None
         return self._written, False
