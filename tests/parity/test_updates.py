@@ -1,5 +1,7 @@
 """Updates of one's own are held against each other tensor by tensor, step after step: every place is told."""
 
+import time
+
 import keras
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.catalogue.networks import image_pair, vector_pair
+from birdplane_keras.catalogue.registry import FAULTS
 from birdplane_keras.parity import channels_last, check_parity
 from birdplane_keras.parity.causes.schedules import describe_rates, describe_turn
 from parity.judging import judged
@@ -178,3 +181,20 @@ def test_rates_are_told_from_where_they_part():
     told = describe_rates([0.1] * 12 + [0.05] * 4, [0.1] * 10 + [0.05] * 6)
     assert told.startswith("rates from step 9 on: 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05 in the port; 0.1, 0.05")
     assert told.endswith("the port's are 2 steps late")
+
+
+def test_no_rates_are_told_where_the_time_is_over():
+    fault = next(each for each in FAULTS if each.cause == "schedule")
+    pair = fault.make(0)
+    object.__setattr__(pair, "search_seconds", 1e-6)
+    assert all("rates from" not in finding.evidence for finding in judged(pair).diagnosis)
+
+
+def test_places_are_looked_for_as_long_as_the_time_allows():
+    """The first step's in any case."""
+    pair = own(decay=0.01, smoothing=0.8)
+    object.__setattr__(pair, "search_seconds", 1.0)
+    started = time.monotonic()
+    result = judged(pair)
+    assert "0.05 * weight" in str([finding.parting for finding in result.diagnosis])
+    assert time.monotonic() - started < 30
