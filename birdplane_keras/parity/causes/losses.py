@@ -11,6 +11,7 @@ from torch.nn import functional
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, Mend, advise
 from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
@@ -62,19 +63,25 @@ def with_loss_settings(case: Case, **settings: Any) -> Mend | None:
 
 def suppose_reductions(case: Case) -> Iterator[Hypothesis]:
     """Yields a sum for a mean, and the other way round."""
-    (port, reference), size = case.losses, len(case.plan[0])
-    for text, factor, reduction in (
-        ("summed over the batch, the reference's is a mean", size, "sum_over_batch_size"),
-        ("a mean, the reference's is a sum", 1 / size, "sum"),
+    port, reference = case.losses
+    evidence = f"ratio of the losses {port / reference if reference else np.nan:.6g}, batch of {len(case.plan[0])}"
+    for text, power, reduction in (
+        ("summed over the batch, the reference's is a mean", 1, "sum_over_batch_size"),
+        ("a mean, the reference's is a sum", -1, "sum"),
     ):
         yield supposed(
             "reduction",
             f"the port's loss is {text}",
             f'reduction="{reduction}"',
-            lambda loss, factor=factor: lambda outputs, targets: loss(outputs, targets) * factor,
-            f"ratio of the losses {port / reference if reference else np.nan:.6g}, batch of {size}",
+            lambda loss, power=power: lambda outputs, targets: loss(outputs, targets) * examples_in(targets) ** power,
+            evidence,
             mend=with_loss_settings(case, reduction=reduction),
         )
+
+
+def examples_in(targets: Any) -> int:
+    """Returns how many examples some targets are of."""
+    return next(len(each) for each in tree_leaves(targets) if isinstance(each, torch.Tensor))
 
 
 def suppose_logits(case: Case) -> Iterator[Hypothesis]:

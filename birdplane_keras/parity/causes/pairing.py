@@ -1,12 +1,9 @@
 """Which value of the port may stand for which result of the reference, and how it may be laid out."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import torch
 
-from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.programs.layouts import Layout
 from birdplane_keras.parity.programs.numbered import At
 from birdplane_keras.parity.programs.program import Value
@@ -41,8 +38,3 @@ def unlikely(layout: Layout) -> int:
     if rank > 2 and layout.axes == (0, rank - 1, *range(1, rank - 1)):
         return 0
     return 1 if layout.axes == tuple(range(rank)) else 2
-
-
-def halves(given: Any) -> bool:
-    """Whether a call asks for a half type."""
-    return any(leaf in (torch.float16, torch.bfloat16) for leaf in tree_leaves(given))

@@ -17,6 +17,7 @@ from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_be
 from birdplane_keras.parity.programs.graph import Graph, graph_of
 from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
 from birdplane_keras.parity.programs.recording import record
+from birdplane_keras.parity.programs.regions import consumers
 from birdplane_keras.parity.programs.telling import tell
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.steps import read_rung
@@ -56,14 +57,13 @@ def find_place(case: Case, port: PortStep) -> Place | None:
     _, ours = foreign_behind(port.program, Known(reference, noise), unmeasured, ends[0])
     _, theirs = foreign_behind(reference, Known(port.program, unmeasured), noise, ends[1])
     stand: Stand | None = None
-    apart: set[int] = set()
     if rung in ABOVE_AUTOGRAD:
         behind = [reference[n].behind for n in theirs]
         values = [reference[n].value for n in behind if n is not None] if rung == "gradients" else []
         search = Search(case, port, ours, values)
         stand = search.find()
-        apart = search.in_another_order()
     settled = () if rung in ABOVE_AUTOGRAD else (BACKWARD,)  # the gradients agree, or the rung would be theirs
+    apart = () if stand is None else stand.apart
     found = part(port.program, reference, noise, (ends[0], ends[1]), (apart, ()), settled)
     if found is not None and found.port and found.reference and stand is not None and not stand.cuts:
         stand = smaller(case, port, search, stand, found, reference) or stand
@@ -157,15 +157,17 @@ def leads_on(
 
 
 def last_of_line(program: Program, operation: Operation) -> Operation:
-    """Returns the last operation of the line of source that an operation is of, in one go."""
-    last = operation
+    """Returns the last operation of the line of source that an operation is of, in one go, that others take."""
+    line = [operation]
     for each in program.operations[operation.number + 1 :]:
         if each.phase != FORWARD or each.line is None or operation.line is None:
             break
         if (each.line.file, each.line.number) != (operation.line.file, operation.line.number):
             break
-        last = last if each.reshapes else each
-    return last
+        line += [] if each.reshapes else [each]
+    users = consumers(program)
+    taken = [each for each in line if any(user > line[-1].number for user in users.get(each.number, ()))]
+    return (taken or line)[-1]
 
 
 def parting_of(stand: Stand, port: Program, reference: Program) -> Parting:

@@ -1,7 +1,6 @@
 """The port's first step as it was recorded, ready to be made again in the reference."""
 
 import contextlib
-from collections.abc import Collection
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +10,7 @@ from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.programs.growing import Again, with_rows
 from birdplane_keras.parity.programs.recording import record_calls
-from birdplane_keras.parity.programs.regions import consumers
+from birdplane_keras.parity.programs.regions import Region, consumers
 from birdplane_keras.parity.programs.replaying import NotReplayedError
 from birdplane_keras.parity.sides.keras_run import batch_of
 
@@ -29,6 +28,7 @@ class PortStep:
         self.program = self.recording.program()
         self.users = consumers(self.program)
         self.kept: dict[tuple[int, int], torch.Tensor] = {}
+        self.rounded: dict[int, torch.Tensor] = {}
 
     @cached_property
     def calls(self) -> list[Again]:
@@ -46,15 +46,17 @@ class PortStep:
         given = batch_of(host, *host.examples.take(rows))
         return [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
 
-    def keep(self, places: Collection[tuple[int, int]]) -> None:
-        """Makes the step again, and keeps what stood at some places: of operations, in their slots.
+    def keep(self, region: Region) -> None:
+        """Makes the step again, and keeps what a region takes from without, and what it rounds to a half type.
 
         Raises:
             NotReplayedError: The step was not the same again.
         """
-        if all(place in self.kept for place in places):
+        halves = {number for number in region.operations if self.program[number].value.half}
+        if all(place in self.kept for place in region.inputs) and halves <= self.rounded.keys():
             return
-        again = record_calls(self._case.bench.port(), self.rows, {number for number, _ in places})
+        again = record_calls(self._case.bench.port(), self.rows, {number for number, _ in region.inputs} | halves)
         if [made.function for made in again.made] != [made.function for made in self.recording.made]:
             raise NotReplayedError("the port makes other operations each time")
         self.kept |= again.kept
+        self.rounded |= again.rounded

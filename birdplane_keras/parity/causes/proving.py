@@ -3,22 +3,22 @@
 A search by proof, not by a list: the operations come from the port's own program.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change
-from birdplane_keras.parity.causes.pairing import alike, before, halves, is_exchange, same, unlikely
+from birdplane_keras.parity.causes.pairing import alike, before, is_exchange, same, unlikely
 from birdplane_keras.parity.causes.port_step import PortStep
-from birdplane_keras.parity.causes.search import COARSE, SLACK, closeness
+from birdplane_keras.parity.causes.search import COARSE, ROUNDED_ALIKE, SLACK, closeness
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known
 from birdplane_keras.parity.programs.layouts import Layout, layouts
 from birdplane_keras.parity.programs.numbered import At, Calls, Seen, calls_of
 from birdplane_keras.parity.programs.program import FORWARD, Source, Value
 from birdplane_keras.parity.programs.regions import Region, is_cut, made_of, region_to, weights_behind
-from birdplane_keras.parity.programs.replaying import NotReplayedError, OtherOrderError, Replay
+from birdplane_keras.parity.programs.replaying import NotReplayedError, Replay, other_order
 from birdplane_keras.parity.sides.steps import read_rung
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
@@ -26,7 +26,6 @@ MOST_TRIED = 60  # pairs of a value of the port and a result of the reference, f
 ALIKE = 8  # places nearer are two of one name
 MOST_LAYOUTS = 4  # ways to lay the end of a region as the reference has it
 LOOSE = 16.0  # times the usual distance: a changed reference rounds otherwise
-ROUGH = 1024.0  # likewise, behind what rounds to a half type
 MOST_WITHIN = 12  # pairs within a region that explains a part
 MOST_ORDERS = 8  # values of a region that turn out to lie in another order
 
@@ -40,7 +39,8 @@ class Stand:
         replay: Makes the region in the reference.
         complete: Whether the rung then agrees.
         gained: How many of the port's values behind it the reference then has.
-        coarse: Whether it rounds to a half type, where a rounding on the way may decide how.
+        coarse: Whether it rounds to a half type: its gradients do, too, and a rounding on the way may decide how.
+        apart: The port's operations whose numbers the reference has in another order only.
         search: Which found it.
     """
 
@@ -49,6 +49,7 @@ class Stand:
     complete: bool
     gained: int
     coarse: bool
+    apart: Collection[int]
     search: "Search"
 
     def equals(self, change: Change) -> bool:
@@ -95,15 +96,14 @@ class Search:
         self.behind = [o.behind for o in port.program if o.number in set(foreign) and o.behind is not None]
         self.behind += [o.number for o in port.program if o.phase == FORWARD and values and known.holds(o.value)]
         self.seen = self._look()
-        self.apart: set[tuple[int, int]] = set()  # sources of the port that the reference has in another order
         self._known = Known.of([each.value for each in self.seen])
-        self._sought = {factor: self._lacking(factor) for factor in (LOOSE, ROUGH)}
+        self._sought = self._lacking()
         self._before = closeness(case.rung, case.port, case.reference, case.climb.noise)
         self._port = Known.of([operation.value for operation in port.program if operation.phase == FORWARD])
 
-    def _lacking(self, factor: float) -> list[int]:
-        """Returns the port's operations whose values the reference has not, by so many times the usual distance."""
-        before, program = Known.of([each.value for each in self.seen], factor=factor), self.port.program
+    def _lacking(self) -> list[int]:
+        """Returns the port's operations whose values the reference has not."""
+        before, program = Known.of([each.value for each in self.seen], factor=LOOSE), self.port.program
         return [n for n in self.foreign if not program[n].reshapes and not before.holds(program[n].value)]
 
     def _look(self) -> list[Seen]:
@@ -150,11 +150,6 @@ class Search:
             if not seen.at.taken and known.holds(seen.value):
                 return next(self._stands(seen, end), None)
         return None
-
-    def in_another_order(self) -> set[int]:
-        """Returns the port's operations whose numbers the reference has in another order only."""
-        made = [self.port.recording.made[number].sources[slot].made for number, slot in self.apart]
-        return {number for number in made if number is not None}
 
     def pairs(self) -> Iterator[tuple[Seen, int]]:
         """Yields results of the reference and operations of the port that may stand in their place, likeliest first."""
@@ -218,14 +213,16 @@ class Search:
     def _stands(self, seen: Seen, end: int) -> Iterator[Stand]:
         """Yields what comes of an operation of the port in the place of a result, laid out as the shapes allow."""
         for lay_out in self._layouts(seen, end):
+            apart: set[tuple[int, int]] = set()  # sources of the port that the reference has in another order
             for _ in range(MOST_ORDERS):
                 try:
-                    yield self._try(seen, end, lay_out)
-                except OtherOrderError as error:
-                    self.apart.add((error.number, error.slot))
+                    yield self._try(seen, end, lay_out, apart)
+                except Exception as error:  # whatever operations raise on numbers that they were not made for
+                    other = other_order(error)
+                    if other is None:
+                        return
+                    apart.add((other.number, other.slot))
                     continue
-                except Exception:  # whatever operations raise on numbers that they were not made for
-                    return
                 break
 
     def _layouts(self, seen: Seen, end: int) -> list[Layout]:
@@ -233,14 +230,15 @@ class Search:
         found = [each for each in layouts(have, want) if is_exchange(each, have, want)]
         return sorted(found, key=unlikely)[:MOST_LAYOUTS]
 
-    def _try(self, seen: Seen, end: int, lay_out: Layout) -> Stand:
-        region, candidates = self._region(seen, end)
-        self.port.keep(region.inputs)
+    def _try(self, seen: Seen, end: int, lay_out: Layout, apart: Collection[tuple[int, int]]) -> Stand:
+        region, candidates = self._region(seen, end, apart)
+        self.port.keep(region)
         replay = Replay(
             region=region,
             calls=self.port.calls,
             kept=self.port.kept,
-            rows=len(self.port.rows),
+            rounded=self.port.rounded,
+            batch=self.port.rows,
             candidates=candidates,
             matches=self.case.bench.host.view.matches,
             lay_out=lay_out,
@@ -251,11 +249,19 @@ class Search:
         calls = calls_of(run)
         calls.seen = []
         probe = Probe.of(read_rung(run, self.port.rows, self.rung))
-        coarse = any(halves(self.port.calls[number].made.kwargs) for number in region.operations)
-        allowed = max(SLACK, self._before / COARSE) if coarse else SLACK
+        coarse = any(self.port.program[number].value.half for number in region.operations)
+        allowed = max(SLACK, self._before / COARSE) if coarse and self.rung not in ROUNDED_ALIKE else SLACK
         complete = closeness(self.rung, self.case.port, probe, self.case.climb.noise) <= allowed
-        gained = 0 if complete else self._gained(calls, seen, end, ROUGH if coarse else LOOSE)
-        return Stand(seen=seen, replay=replay, complete=complete, gained=gained, coarse=coarse, search=self)
+        made = [self.port.recording.made[number].sources[slot].made for number, slot in apart]
+        return Stand(
+            seen=seen,
+            replay=replay,
+            complete=complete,
+            gained=0 if complete else self._gained(calls, seen, end),
+            coarse=coarse,
+            apart={number for number in made if number is not None},
+            search=self,
+        )
 
     def gained(self, change: Change, seen: Seen, end: int) -> int | None:
         """Returns how many of the port's values behind a place a changed reference makes; `None`: not even its end."""
@@ -270,28 +276,30 @@ class Search:
         made = Known.of([each.value for each in calls.seen], factor=LOOSE)
         return self._gained(calls, seen, end) if made.holds(self.port.program[end].value) else None
 
-    def _region(self, seen: Seen, end: int) -> tuple[Region, dict[tuple[int, int], list[At]]]:
+    def _region(
+        self, seen: Seen, end: int, apart: Collection[tuple[int, int]]
+    ) -> tuple[Region, dict[tuple[int, int], list[At]]]:
         def places(source: Source) -> list[At]:
             found = [self.seen[place].at for place in self._known.where(source.value)]
             return [at for at in found if before(at, seen.at)]
 
-        apart = {id(self.port.recording.made[number].sources[slot]) for number, slot in self.apart}
+        others = {id(self.port.recording.made[number].sources[slot]) for number, slot in apart}
 
         def at_hand(source: Any) -> bool:
-            return id(source) not in apart and bool(places(source))
+            return id(source) not in others and bool(places(source))
 
         region = region_to(self.port.program, [made.sources for made in self.port.recording.made], end, at_hand)
         if region is None:
             raise NotReplayedError("too many operations")
         return region, {(n, slot): places(self.port.recording.made[n].sources[slot]) for n, slot in region.inputs}
 
-    def _gained(self, calls: Calls, seen: Seen, end: int, factor: float = LOOSE) -> int:
+    def _gained(self, calls: Calls, seen: Seen, end: int) -> int:
         """Counts what the reference now has of the port's values behind the end, and had not before.
 
         Only what is made of the end counts: others may be equal by chance.
         """
-        known = Known.of([each.value for each in calls.seen or () if each.at.call > seen.at.call], factor=factor)
+        known = Known.of([each.value for each in calls.seen or () if each.at.call > seen.at.call], factor=LOOSE)
         program, own = self.port.program, self.port.program[end].value
-        later = [n for n in self._sought[factor] if n > end and not same(program[n].value, own)]
+        later = [n for n in self._sought if n > end and not same(program[n].value, own)]
         behind = [n for n in later if known.holds(program[n].value)]
         return len(made_of(end, self.port.users).intersection(behind)) if behind else 0

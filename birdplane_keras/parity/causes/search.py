@@ -14,6 +14,7 @@ from birdplane_keras.parity.core.tolerances import AT_A_KINK, ROUNDING
 
 SLACK = 2.0  # the changed reference rounds otherwise than the one on which the noise was measured
 COARSE = 16.0  # times nearer to the port must come what rounds to a half type on the way
+ROUNDED_ALIKE = ("forward", "loss")  # here the port's own operations round to a half type in the reference as there
 NEARER = 4.0  # at least so many times nearer to the port must a hypothesis bring the reference
 TOLD = 3  # kinds of what was not tried that are told by name
 

@@ -3,7 +3,7 @@
 After each place the reference is changed so that it does there what the port does, and the comparison goes on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from birdplane_keras.parity.causes.port_update import port_update
 from birdplane_keras.parity.causes.proving import Stand
 from birdplane_keras.parity.causes.search import (
     COARSE,
+    ROUNDED_ALIKE,
     SLACK,
     Explanation,
     closeness,
@@ -27,7 +28,7 @@ from birdplane_keras.parity.causes.search import (
 )
 from birdplane_keras.parity.causes.supposing import suppose
 from birdplane_keras.parity.causes.updating import Updating
-from birdplane_keras.parity.core.records import Probe
+from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
 from birdplane_keras.parity.programs.graph import Graph
 
 MOST_PLACES = 6
@@ -69,10 +70,12 @@ class Found:
         return self.updates or ([] if self.place is None else [Told(sides=self.place.told, graph=self.place.graph)])
 
     @property
-    def coarse(self) -> bool:
-        """Whether something rounds to a half type there, where the frameworks round differently."""
+    def coarse(self) -> Sequence[str]:
+        """The rungs at which the frameworks round differently, as something rounds to a half type there."""
+        if any(name.coarse for name in self.names):
+            return STEP_RUNGS
         stand = self.place is not None and self.place.stand is not None and self.place.stand.coarse
-        return stand or any(name.coarse for name in self.names)
+        return [rung for rung in STEP_RUNGS if stand and rung not in ROUNDED_ALIKE]
 
 
 @dataclass(kw_only=True)
@@ -121,7 +124,7 @@ def walk(case: Case) -> Walk:
         if changed is None:
             break
         here = here.after(here.failed, changes, changed)
-        walked.left = left_of(case, changes, changed, coarse=any(each.coarse for each in walked.found))
+        walked.left = left_of(case, changes, changed, [rung for each in walked.found for rung in each.coarse])
     walked.explained = rungs if walked.left is None else rungs[: rungs.index(walked.left)]
     return walked
 
@@ -234,10 +237,10 @@ def reach(case: Case, change: Change) -> int:
     return len(rungs) if left is None else rungs.index(left)
 
 
-def left_of(case: Case, changes: Sequence[Change], changed: Probe, *, coarse: bool = False) -> str | None:
+def left_of(case: Case, changes: Sequence[Change], changed: Probe, coarse: Collection[str] = ()) -> str | None:
     """Returns the first rung, from the case's on, at which the port is not what a changed reference computes.
 
-    If it rounds coarsely, to come much nearer is enough.
+    At rungs at which it rounds coarsely, to come much nearer is enough.
     """
 
     def draw(nudge: int) -> Probe | None:
@@ -246,8 +249,8 @@ def left_of(case: Case, changes: Sequence[Change], changed: Probe, *, coarse: bo
     rungs = rungs_from(case.rung)
     noise, above = case.climb.noise, dict.fromkeys(rungs, SLACK)
     if coarse:
-        apart = {rung: closeness(rung, case.port, case.reference, noise) for rung in rungs}
-        above |= {rung: max(SLACK, distance / COARSE) for rung, distance in apart.items() if np.isfinite(distance)}
+        apart = {rung: closeness(rung, case.port, case.reference, noise) for rung in rungs if rung in coarse}
+        above |= {r: max(SLACK, distance / COARSE) for r, distance in apart.items() if np.isfinite(distance)}
     slack = above[case.rung]
     explained = count_with_draws(case.rung, case.port, changed, noise, slack, draw, case.budget, above)
     return None if explained == len(rungs) else rungs[explained]

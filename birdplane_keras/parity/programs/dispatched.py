@@ -10,6 +10,7 @@ import torch
 from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.programs.program import MASK, Argument, Source, Value
 
+HALVES = (torch.float16, torch.bfloat16)
 BLOCK = 2**18  # numbers that are looked at together
 _MADE_WHERE = ("device", "layout", "pin_memory", "memory_format", "out")
 _HIDDEN = ("running_mean", "running_var")  # written, and no schema says so
@@ -89,15 +90,15 @@ def shows(func: Any) -> bool:
 
 def value_of(tensor: torch.Tensor) -> Value:
     """Returns what is kept of a tensor."""
-    whole = not (tensor.is_floating_point() or tensor.is_complex())
+    whole, half = not (tensor.is_floating_point() or tensor.is_complex()), tensor.dtype in HALVES
     if tensor.numel() == 0:
-        return Value(shape=tuple(tensor.shape), statistics=np.zeros(5), whole=whole)
+        return Value(shape=tuple(tensor.shape), statistics=np.zeros(5), whole=whole, half=half)
     numbers = tensor.detach()
     numbers = torch.view_as_real(numbers) if numbers.is_complex() else numbers
     blocks = numbers.reshape(-1).split(BLOCK) if numbers.numel() > BLOCK else (numbers,)  # in the memory of a block
     found = torch.stack([statistics_of(block) for block in blocks])
     statistics = torch.cat([found[:, :3].sum(0), found[:, 3].min()[None], found[:, 4].max()[None]])
-    return Value(shape=tuple(tensor.shape), statistics=statistics.cpu().numpy(), whole=whole)
+    return Value(shape=tuple(tensor.shape), statistics=statistics.cpu().numpy(), whole=whole, half=half)
 
 
 def statistics_of(block: torch.Tensor) -> torch.Tensor:

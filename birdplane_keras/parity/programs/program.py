@@ -19,11 +19,13 @@ class Value:
         statistics: (5,) float64: sum, sum of absolute values, sum of squares, smallest, largest; without a mask's
             numbers.
         whole: Whether the numbers are whole, or truth values.
+        half: Whether they are of a half type.
     """
 
     shape: tuple[int, ...]
     statistics: np.ndarray
     whole: bool = False
+    half: bool = False
 
     @property
     def size(self) -> int:

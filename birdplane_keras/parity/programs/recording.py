@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves, tree_map
-from birdplane_keras.parity.programs.dispatched import COPIES, parts, shows, tensors_in, value_of
+from birdplane_keras.parity.programs.dispatched import COPIES, HALVES, parts, shows, tensors_in, value_of
 from birdplane_keras.parity.programs.frames import call_of, user_line
 from birdplane_keras.parity.programs.program import (
     BACKWARD,
@@ -64,7 +64,8 @@ class Recording(TorchDispatchMode):
     Args:
         names: `id` of a module -> its name within the model.
         weights: Returns address of a weight's memory -> its name; asked when the first operation is made.
-        wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`.
+        wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`; in `rounded` what
+            they make, where that is of a half type.
         put: Operation -> the numbers that its result is given in place of its own.
     """
 
@@ -85,6 +86,7 @@ class Recording(TorchDispatchMode):
         self._outside: dict[tuple, Value] = {}  # where a tensor from outside lies, and its version -> what it holds
         self.made: list[Made] = []  # one for each operation
         self.kept: dict[tuple[int, int], torch.Tensor] = {}  # operation and slot -> what was taken there
+        self.rounded: dict[int, torch.Tensor] = {}  # operation -> what it made
 
     def program(self) -> Program:
         """Returns what was recorded."""
@@ -146,6 +148,8 @@ class Recording(TorchDispatchMode):
         number, node = len(self._operations), torch._C._current_autograd_node()
         if number in self._put:
             made.copy_(self._put[number])
+        if number in self._wanted and made.dtype in HALVES:
+            self.rounded[number] = made.detach().clone()
         name = func._schema.name.partition("::")[2].removeprefix("_foreach_")
         made_by = None
         if node is None:

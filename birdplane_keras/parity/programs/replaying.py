@@ -38,6 +38,13 @@ class OtherOrderError(NotReplayedError):
         self.number, self.slot = number, slot
 
 
+def other_order(error: BaseException | None) -> OtherOrderError | None:
+    """Returns that numbers lie in another order, if an error says so, or the one behind it."""
+    while error is not None and not isinstance(error, OtherOrderError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 @dataclass(kw_only=True)
 class Replay:
     """A region of the port that stands for what a call of the reference returns.
@@ -46,7 +53,8 @@ class Replay:
         region: Of the port's program.
         calls: The calls of the port, as `with_rows` returns them.
         kept: Operation and slot -> what stood there, for the region's inputs.
-        rows: Examples of the batch of which it was kept.
+        rounded: Operation -> what the port made there, where that is of a half type.
+        batch: (B,) numbers of the examples of which all that was kept.
         candidates: Where the reference may have what a slot takes.
         matches: Weights of the port by the names of their matches.
         lay_out: How the region's end lies in the reference.
@@ -56,7 +64,8 @@ class Replay:
     region: Region
     calls: Sequence[Again]
     kept: Mapping[tuple[int, int], torch.Tensor]
-    rows: int
+    rounded: Mapping[int, torch.Tensor]
+    batch: np.ndarray
     candidates: Mapping[tuple[int, int], Sequence[At]]
     matches: Mapping[str, TensorMatch]
     lay_out: Layout
@@ -66,7 +75,8 @@ class Replay:
     def __call__(self, calls: Calls, result: torch.Tensor) -> torch.Tensor:
         """Returns the end of the region, made of what a run of the reference has.
 
-        It lies in memory as the result that it stands for: what the reference makes of it is computed as before.
+        It is of the type of the result that it stands for, and lies in memory as that: what the reference makes of it
+        is computed as before.
 
         Raises:
             NotReplayedError: An operation of it cannot be made again.
@@ -74,7 +84,7 @@ class Replay:
         results: dict[int, torch.Tensor] = {}
         for number in self.region.operations:
             results[number] = self._make(number, results, calls)
-        return laid_as(self.lay_out.turn(results[self.region.end], result.shape), result)
+        return laid_as(self.lay_out.turn(results[self.region.end], result.shape).to(result.dtype), result)
 
     def put(self, run: TorchRun, at: At) -> None:
         """Puts it in the place of a result of a run; the first run binds it, on the batch on which it is known."""
@@ -106,7 +116,9 @@ class Replay:
         function = torch.ops.aten.reshape.default if made.function in _VIEWS else made.function
         with torch.set_grad_enabled(made.graded and torch.is_grad_enabled()):
             result = function(*args, **kwargs)
-        return [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)][made.leaf]
+        tensor = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)][made.leaf]
+        known = number in self.rounded and calls.batch is not None and np.array_equal(calls.batch, self.batch)
+        return rounded_as(tensor, self.rounded[number]) if known else tensor
 
     @staticmethod
     def _by_id(args: Any, kwargs: Any) -> dict[int, torch.Tensor]:
@@ -151,6 +163,20 @@ def as_taken(at: At, layout: Layout, kept: torch.Tensor, shape: Shape) -> Callab
         return laid_as(have if exact or have.dtype == kept.dtype else have.to(kept.dtype), kept)
 
     return take
+
+
+def rounded_as(tensor: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor of a half type with the numbers of another in the place of those that are next to them.
+
+    Which way a half type rounds may turn on the last bit of a number that both sides have but for rounding.
+    """
+    if tensor.dtype != kept.dtype or tensor.shape != kept.shape:
+        return tensor
+    with torch.no_grad():
+        apart = kept - tensor
+        next_to = apart.abs() <= torch.finfo(kept.dtype).eps * kept.abs()
+        apart = torch.where(next_to, apart, torch.zeros_like(apart))
+    return tensor + apart
 
 
 def laid_as(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
