@@ -2,11 +2,11 @@
 
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 
@@ -14,6 +14,7 @@ from birdplane_keras.mutants.drawing import draw_plan
 from birdplane_keras.mutants.edits import Drawn, Edit, draw_edit, edits_of
 from birdplane_keras.mutants.pairs import built
 from birdplane_keras.mutants.plans import Plan
+from birdplane_keras.mutants.unchanged import changes_nothing
 from birdplane_keras.mutants.writing import Written
 from birdplane_keras.parity import check_parity
 from birdplane_keras.parity.causes.diagnose import OPERATIONS
@@ -21,7 +22,6 @@ from birdplane_keras.parity.core.finding import UNKNOWN
 
 STEPS = 12
 MOST_OTHERS = 3  # lines that may be told beside the right one
-SAME = 1e-6  # relative: what an edit that changes nothing moves
 TRIES = 20  # edits that are drawn until they can be trained
 UPDATES = ("first_update", "optimizer_state", "trajectory", "evaluation")
 
@@ -74,7 +74,8 @@ def judge_seed(seed: int, number: int = 0, mistakes: int = 1) -> dict[str, Any]:
     torch.set_num_threads(1)
     plan = draw_plan([seed, number])
     random = np.random.default_rng([seed, number, 3])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Gradients do not exist")  # a mistake may cut them off
         alarm = judge_clean(plan, Path(folder))
         outcomes: list[dict[str, Any]] = []
         for _ in range(TRIES):  # edits are drawn until they can be trained and change something
@@ -161,33 +162,6 @@ def outcome(edit: Edit, state: str, **found: Any) -> dict[str, Any]:
     """Returns what became of a mistake."""
     about = {"edit": edit.text, "section": edit.section, "state": state, "caught": state == "caught"}
     return about | {"placed": False, "explained": False, "wrong": False, "told": ""} | found
-
-
-def changes_nothing(plan: Plan, port: Plan, folder: Path) -> bool:
-    """Whether the port with a mistake computes what it does without, up to rounding, over a few steps."""
-    runs = []
-    for each in (plan, port):
-        with built(plan, each, folder) as (pair, _, _):
-            runs.append(trained(pair))
-    ours, theirs = runs
-    return all(
-        np.abs(one - other).max(initial=0.0) <= SAME * max(np.abs(other).max(initial=0.0), 1e-30)
-        for one, other in zip(ours, theirs, strict=True)
-    )
-
-
-def trained(pair: Any) -> list[np.ndarray]:
-    """Returns a port's outputs and weights around a few steps, from weights that are drawn the same each time."""
-    model = pair.keras_model
-    random = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        variable.assign(random.normal(0, 0.3, variable.shape))
-    inputs, targets = pair.keras_data
-    found = [np.concatenate([np.ravel(each) for each in keras.tree.flatten(model.predict(inputs, verbose=0))])]
-    model.fit(inputs, targets, batch_size=pair.batch_size, epochs=2, shuffle=False, verbose=0)
-    found += [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in model.trainable_variables]
-    data = [np.ravel(each).astype(np.float64) for each in keras.tree.flatten(inputs)]
-    return [*found, *data]
 
 
 def is_placed(finding: Mapping[str, Any], edit: Edit, ours: Written, theirs: Written) -> bool:

@@ -61,20 +61,24 @@ def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Resul
     """Returns a result that also tells what differs once the port starts as the reference does.
 
     Where the data, the batches or the first weights differ, the port is judged again with the reference's in their
-    place: mistakes behind them are told in the same run.
+    place, and where its layers were matched otherwise than they belong, as they do: mistakes behind that are told in
+    the same run.
     """
     failed = first_failure(result.checks)
-    given = {} if failed is None else STARTS.get(failed.name, {})
+    given = dict(STARTS.get(failed.name, {})) if failed is not None else {}
+    told = f"with the reference's {failed.name}" if failed is not None and given else "with this mapping"
+    for finding in result.diagnosis:
+        given |= finding.settled
     changed = {name: value for name, value in given.items() if getattr(pair, name) != value}
     if failed is None or not changed:
         return result
     try:
         rest = check_parity(replace(pair, **changed), steps=steps, seed=seed)
     except PairError as error:
-        return replace(result, notes=[*result.notes, f"with the reference's {failed.name} the port fails: {error}"])
+        return replace(result, notes=[*result.notes, f"{told} the port fails: {error}"])
     if rest.verdict == "diverged":
         return replace(result, diagnosis=[*result.diagnosis, *rest.diagnosis])
-    note = f"with the reference's {failed.name} in place of its own the port passes every rung: {rest.verdict}"
+    note = f"{told} the port passes every rung: {rest.verdict}"
     return replace(result, notes=[*result.notes, note])
 
 

@@ -169,21 +169,28 @@ def test_advice_for_a_decay_within_the_loss_is_one_step_and_not_a_circle():
     assert "torch_equivalents.SGD(learning_rate=0.05, momentum=0.9, weight_decay=0.01)" in finding.fix
 
 
-def test_layers_that_order_alone_tells_apart_are_no_fault_of_the_port():
+class Gated(nn.Module):
     """Two parallel heads of one shape, registered in another order than they are called in."""
 
-    class Gated(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.value, self.gate = nn.Linear(FEATURES, 5), nn.Linear(FEATURES, 5)
-            self.head = nn.Linear(5, CLASSES)
+    def __init__(self):
+        super().__init__()
+        self.value, self.gate = nn.Linear(FEATURES, 5), nn.Linear(FEATURES, 5)
+        self.head = nn.Linear(5, CLASSES)
 
-        def forward(self, x):
-            return self.head(torch.tanh(self.value(x)) * torch.sigmoid(self.gate(x)))
+    def forward(self, x):
+        return self.head(torch.tanh(self.value(x)) * torch.sigmoid(self.gate(x)))
 
+
+def gated_port(*, of_gate=None):
+    """The port, whose layers are registered as they are called."""
     inputs = keras.Input((FEATURES,))
-    gate, value = dense(FEATURES, 5, "sigmoid", name="gate")(inputs), dense(FEATURES, 5, "tanh", name="value")(inputs)
-    model = keras.Model(inputs, dense(5, CLASSES)(gate * value))
+    gate, value = dense(FEATURES, 5, "sigmoid", name="gate"), dense(FEATURES, 5, "tanh", name="value")
+    gated = gate(inputs) * value(inputs) if of_gate is None else of_gate(gate(inputs))
+    return keras.Model(inputs, dense(5, CLASSES)(gated))
+
+
+def test_layers_that_order_alone_tells_apart_are_no_fault_of_the_port():
+    model = gated_port()
     (finding,) = judged(vector_pair(0, module=Gated(), model=model)).diagnosis
     assert finding.cause == "ambiguous_matching"
     assert [fix.tried for fix in finding.fixes] == [True]
@@ -191,6 +198,11 @@ def test_layers_that_order_alone_tells_apart_are_no_fault_of_the_port():
     assert repr(mapping) in finding.fix or "'value': 'value', 'gate': 'gate'" in finding.fix
     pair = vector_pair(0, module=Gated(), model=model, mapping=mapping)
     assert check_parity(pair, steps=10).verdict in MATCHES
+
+
+def test_a_mistake_beside_layers_that_order_alone_tells_apart_is_told_too():
+    pair = vector_pair(0, module=Gated(), model=gated_port(), keras_optimizer=keras.optimizers.SGD(0.02))
+    assert [finding.cause for finding in judged(pair).diagnosis] == ["ambiguous_matching", "learning_rate"]
 
 
 def test_a_search_without_time_says_what_it_did_not_try():

@@ -160,11 +160,19 @@ def explain_step(case: Case) -> list[Finding]:
         ambiguity = read_ambiguity(case)
         if ambiguity is not None and any(fix.tried for fix in ambiguity.fixes):
             return [ambiguity]
-    kinds: dict[tuple, Found] = {}
+    kinds: dict[tuple, list[Found]] = {}
     for found in walked.found:  # the same mistake in many places is told of once
         unnamed = found.place if not found.names and found.change is not None else None
-        kinds.setdefault((id(found),) if unnamed is None else unnamed.kind, found)
-    return [finding for found in kinds.values() for finding in tell_place(found, walked)]
+        kinds.setdefault((id(found),) if unnamed is None else unnamed.kind, []).append(found)
+    return [finding for alike in kinds.values() for finding in tell_places(alike, walked)]
+
+
+def tell_places(alike: Sequence[Found], walked: Walk) -> list[Finding]:
+    """Returns what is told of places that part alike: what is told of the first, and where the others are."""
+    first, *others = tell_place(alike[0], walked)
+    told = [each for found in alike[1:] for each in found.told]
+    parting = functools.reduce(both_partings, [each.sides for each in told], first.parting)
+    return [replace(first, parting=parting, graphs=[*first.graphs, *(each.graph for each in told)]), *others]
 
 
 def tell_place(found: Found, walked: Walk) -> list[Finding]:

@@ -35,20 +35,29 @@ def read_ambiguity(case: Case) -> Finding | None:
         f"of one shape were matched in the order of their registration ({enumerate_names(names)})",
         evidence=f"{'; '.join(told)}; {case.failed.reason}",
         fixes=tuple(fixes) or (Fix(text=say),),
+        settled={"mapping": {**(case.pair.mapping or {}), **mapping}} if mapping else {},
     )
 
 
 def mapping_that_agrees(case: Case) -> Mapping | None:
     """Returns the other order in which the forward pass agrees, if there is one such that the time allows to find."""
-    if case.pair.weights != "transfer" or case.rung != "forward":
+    groups = case.bench.matching.ambiguous
+    if case.pair.weights != "transfer" or case.rung != "forward" or has_idle_layer(case, groups):
         return None
-    for mapping in other_orders(case.bench.matching.ambiguous):
+    for mapping in other_orders(groups):
         if case.budget.spent:
             case.untried.append(f"not every other order of these layers was tried within {case.budget.seconds:g} s")
             return None
         if agrees(case, mapping):
             return mapping
     return None
+
+
+def has_idle_layer(case: Case, groups: Sequence[Sequence[LayerMatch]]) -> bool:
+    """Whether the port makes nothing of a layer that the reference uses: no other order mends that."""
+    ours, theirs = (side.tensors["gradients"] for side in (case.port, case.reference))
+    used = [name for name in theirs if any(name.startswith(f"{match.name}.") for group in groups for match in group)]
+    return any(name not in ours for name in used)
 
 
 def other_orders(groups: Sequence[Sequence[LayerMatch]]) -> Iterator[Mapping]:

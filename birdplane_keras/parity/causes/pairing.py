@@ -4,9 +4,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from birdplane_keras.parity.programs.layouts import Layout
-from birdplane_keras.parity.programs.numbered import At
+from birdplane_keras.parity.programs.layouts import Layout, layouts
+from birdplane_keras.parity.programs.numbered import At, Seen
 from birdplane_keras.parity.programs.program import Value
+
+MOST_LAYOUTS = 4  # ways to lay a value of the port as the reference has it
+
+
+def weights_after(seen: Sequence[Seen], some: Sequence[Seen]) -> dict[At, set[str]]:
+    """Returns for some results, of all that were seen, the weights that the calls which take them take, too."""
+    after: dict[At, set[str]] = {each.at: set() for each in some}
+    for each in reversed(seen):
+        for source in each.sources:
+            if source in after:
+                after[source] |= after.get(each.at, set()) if each.shows else each.weights
+    return after
+
+
+def likely_layouts(have: Sequence[int], want: Sequence[int]) -> list[Layout]:
+    """Returns how numbers of one shape may be laid out in another, likeliest first."""
+    found = [each for each in layouts(have, want) if is_exchange(each, have, want)]
+    return sorted(found, key=unlikely)[:MOST_LAYOUTS]
 
 
 def is_exchange(layout: Layout, have: Sequence[int], want: Sequence[int]) -> bool:

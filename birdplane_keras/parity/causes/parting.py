@@ -93,7 +93,7 @@ def twins(operation: Operation, program: Program) -> list[Operation]:
 
 def with_cuts(told: Sequence[Operation], stand: Stand, port: Program, reference: Program) -> list[Operation]:
     """Returns operations with those of a region that cut off the gradients of what the reference does not cut off."""
-    cut = Known.of([each.value for each in reference if each.phase == FORWARD and each.name == "detach"])
+    cut = Known.of([each.value for each in reference if each.phase == FORWARD and each.cuts])
     cuts = [port[number] for number in stand.cuts if not cut.holds(port[number].value)]
     return [*told, *(each for each in cuts if each not in told)]
 
@@ -135,10 +135,10 @@ def leads_on(
     case: Case, port: PortStep, search: Search, stand: Stand, first: Stand, theirs: Operation, reference: Program
 ) -> bool:
     """Tells whether a smaller stand explains as much as another does, or all of it together with a second mistake."""
-    if first.seen.at == stand.seen.at:
-        return False
     if first.complete or first.gained:
         return True
+    if first.seen.at == stand.seen.at:
+        return False
     changes = [*case.changes, first.change]
     run = case.bench.reference()
     all_of(changes)(run)

@@ -9,12 +9,12 @@ from typing import Any
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change
-from birdplane_keras.parity.causes.pairing import alike, before, is_exchange, same, unlikely
+from birdplane_keras.parity.causes.pairing import alike, before, likely_layouts, same, weights_after
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.search import COARSE, ROUNDED_ALIKE, SLACK, closeness
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known
-from birdplane_keras.parity.programs.layouts import Layout, layouts
+from birdplane_keras.parity.programs.layouts import Layout
 from birdplane_keras.parity.programs.numbered import At, Calls, Seen, calls_of
 from birdplane_keras.parity.programs.program import FORWARD, Source, Value
 from birdplane_keras.parity.programs.regions import Region, is_cut, made_of, region_to, weights_behind
@@ -24,7 +24,6 @@ from birdplane_keras.parity.sides.torch_run import TorchRun
 
 MOST_TRIED = 60  # pairs of a value of the port and a result of the reference, for one region
 ALIKE = 8  # places nearer are two of one name
-MOST_LAYOUTS = 4  # ways to lay the end of a region as the reference has it
 LOOSE = 16.0  # times the usual distance: a changed reference rounds otherwise
 MOST_WITHIN = 12  # pairs within a region that explains a part
 MOST_ORDERS = 8  # values of a region that turn out to lie in another order
@@ -66,7 +65,7 @@ class Stand:
     def cuts(self) -> list[int]:
         """The operations of the region that cut a value off from the gradients."""
         program = self.search.port.program
-        return [number for number in self.replay.region.operations if program[number].name == "detach"]
+        return [number for number in self.replay.region.operations if program[number].cuts]
 
     def change(self, run: TorchRun) -> None:
         """Puts it into a run of the reference."""
@@ -163,7 +162,7 @@ class Search:
             if not each.at.taken and (not self._port.holds(each.value) or first.holds(each.value))
         ]
         ours = [n for n in self.foreign if not self.port.program[n].reshapes]
-        names = self._weights_after(theirs)
+        names = weights_after(self.seen, theirs)
         behind = {end: self._weights_behind(end) for end in ours}
         found = []
         for rank, seen in enumerate(theirs):
@@ -182,15 +181,6 @@ class Search:
         names = weights_behind(self.port.program, end, self.port.users)
         return {part for name in names if name in matches for part in matches[name].torch}
 
-    def _weights_after(self, theirs: Sequence[Seen]) -> dict[At, set[str]]:
-        """Returns for each result the weights that the calls which take it take, too."""
-        after: dict[At, set[str]] = {each.at: set() for each in theirs}
-        for each in reversed(self.seen):
-            for source in each.sources:
-                if source in after:
-                    after[source] |= after.get(each.at, set()) if each.shows else each.weights
-        return after
-
     def _cuts(self) -> Iterator[tuple[Seen, int]]:
         """Yields equal values of both sides that gradients may leave by different ways: those near where they part."""
         program, behind = self.port.program, set(self.behind)
@@ -200,19 +190,19 @@ class Search:
             if o.phase == FORWARD and not o.reshapes and any(is_cut(program, source.made) for source in o.sources)
         ]
         taken = {source.made for o in program for source in o.sources}  # autograd detaches what it saves for itself
-        cuts = [o.number for o in program if o.phase == FORWARD and o.name == "detach" and o.number in taken]
+        cuts = [o.number for o in program if o.phase == FORWARD and o.cuts and o.number in taken]
         ours = dict.fromkeys([*behind, *cuts, *cut])
         ours |= dict.fromkeys(user for n in list(ours) for user in self.port.users.get(n, ()))
         theirs = [each for each in self.seen if not each.at.taken and not each.value.whole]
         for number in ours:
-            if program[number].phase != FORWARD or (program[number].reshapes and program[number].name != "detach"):
+            if program[number].phase != FORWARD or (program[number].reshapes and not program[number].cuts):
                 continue
             known = Known.of([program[number].value])
             yield from ((seen, number) for seen in theirs if known.holds(seen.value))
 
     def _stands(self, seen: Seen, end: int) -> Iterator[Stand]:
         """Yields what comes of an operation of the port in the place of a result, laid out as the shapes allow."""
-        for lay_out in self._layouts(seen, end):
+        for lay_out in likely_layouts(self.port.program[end].value.shape, seen.value.shape):
             apart: set[tuple[int, int]] = set()  # sources of the port that the reference has in another order
             for _ in range(MOST_ORDERS):
                 try:
@@ -224,11 +214,6 @@ class Search:
                     apart.add((other.number, other.slot))
                     continue
                 break
-
-    def _layouts(self, seen: Seen, end: int) -> list[Layout]:
-        have, want = self.port.program[end].value.shape, seen.value.shape
-        found = [each for each in layouts(have, want) if is_exchange(each, have, want)]
-        return sorted(found, key=unlikely)[:MOST_LAYOUTS]
 
     def _try(self, seen: Seen, end: int, lay_out: Layout, apart: Collection[tuple[int, int]]) -> Stand:
         region, candidates = self._region(seen, end, apart)

@@ -1,7 +1,7 @@
 """A cause, with what speaks for it and what mends it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 UNKNOWN = "unknown"
@@ -39,6 +39,7 @@ class Finding:
         graphs: The same as small graphs, one for each place, as `programs.graph.graph_of` returns them.
         proved: Whether the reference with this, and with what else was found, computes what the port does; or it was
             read off both sides as it is.
+        settled: Settings of the pair with which what else differs can be judged.
     """
 
     cause: str
@@ -49,6 +50,7 @@ class Finding:
     parting: Mapping[str, Sequence[str]] | None = None
     graphs: Sequence[Mapping[str, Any]] = ()
     proved: bool = False
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fix(self) -> str:

@@ -114,6 +114,7 @@ class Operation:
         value: What it made, or what its argument held after it was written.
         reshapes: Whether it only shows or copies the numbers that it took, all of them.
         views: Whether it shows some of the numbers that it took.
+        cuts: Whether it cuts off from the gradients what has some.
         line: Of the user's own source; `None` where only libraries were at work.
         layer: The layer or module that was at work, in words; empty where none was.
         behind: The number of the operation of the forward pass that one of the backward pass is of.
@@ -127,6 +128,7 @@ class Operation:
     value: Value
     reshapes: bool = False
     views: bool = False
+    cuts: bool = False
     line: Line | None = None
     layer: str = ""
     behind: int | None = None

@@ -105,8 +105,9 @@ class Recording(TorchDispatchMode):
             self.kept |= {(first, slot): tensor.detach().clone() for slot, tensor in enumerate(tensors)}
         called = _as_called(func, args, kwargs, [source for _, source in taken])
         result = func(*args, **kwargs)
+        cuts = func is torch.ops.aten.detach.default and not own and tensors[0].requires_grad
         for made, sources, arguments in parts(func, args, kwargs, result, taken):
-            self._note(func, made, sources, arguments, remembered=not own)
+            self._note(func, made, sources, arguments, remembered=not own, cuts=cuts)
         leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         alone = not func._schema.name.startswith(("aten::_foreach_", "aten::_fused_"))
         for place in range(len(self._operations) - first):
@@ -144,6 +145,7 @@ class Recording(TorchDispatchMode):
         arguments: list[Argument],
         *,
         remembered: bool,
+        cuts: bool,
     ) -> None:
         number, node = len(self._operations), torch._C._current_autograd_node()
         if number in self._put:
@@ -171,6 +173,7 @@ class Recording(TorchDispatchMode):
                 arguments=arguments,
                 value=value,
                 views=shows(func),
+                cuts=cuts,
                 reshapes=whole_source and (shows(func) or name in COPIES),
                 line=line,
                 layer=layer,

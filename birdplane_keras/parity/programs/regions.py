@@ -54,9 +54,9 @@ def region_to(
 
 
 def is_cut(program: Program, number: int | None) -> bool:
-    """Tells whether a value was shown by a `detach` on its way from the operation that computed it."""
+    """Tells whether a value was shown and cut off on its way from the operation that computed it."""
     while number is not None and program[number].reshapes and program[number].sources:
-        if program[number].name == "detach":
+        if program[number].cuts:
             return True
         number = program[number].sources[0].made
     return False
