@@ -157,7 +157,8 @@ def explain_step(case: Case) -> list[Finding]:
     """Returns every place at which the first steps part: known mistakes, or the operations themselves."""
     walked = walk(case)
     if case.rung == "forward" and walked.found and not walked.found[0].names:
-        ambiguity = read_ambiguity(case)
+        place = walked.found[0].place
+        ambiguity = read_ambiguity(case, None if place is None else place.weights)
         if ambiguity is not None and any(fix.tried for fix in ambiguity.fixes):
             return [ambiguity]
     kinds: dict[tuple, list[Found]] = {}

@@ -1,7 +1,7 @@
 """`forward` and above: layers that their order alone has told apart, where another order would fit as well."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import enumerate_names
@@ -15,12 +15,19 @@ from birdplane_keras.parity.sides.views import KerasView, TorchView
 Mapping = dict[str, str]
 
 
-def read_ambiguity(case: Case) -> Finding | None:
-    """Returns the finding that the matching may be wrong, if it may: the port is not accused then."""
+def read_ambiguity(case: Case, near: Collection[str] | None = None) -> Finding | None:
+    """Returns the finding that the matching may be wrong, if it may: the port is not accused then.
+
+    Args:
+        case: What is to be explained.
+        near: The weights of the layers at which the sides part; `None` where that is not known.
+    """
     groups = case.bench.matching.ambiguous
+    if near is not None:
+        groups = tuple(group for group in groups if has_any(group, near))
     if case.rung not in STEP_RUNGS or not groups:
         return None
-    mapping = mapping_that_agrees(case)
+    mapping = mapping_that_agrees(case, groups)
     told = [
         f"{', '.join(m.layer.name for m in group)} in Keras and {', '.join(m.name for m in group)} in PyTorch"
         for group in groups
@@ -39,9 +46,8 @@ def read_ambiguity(case: Case) -> Finding | None:
     )
 
 
-def mapping_that_agrees(case: Case) -> Mapping | None:
+def mapping_that_agrees(case: Case, groups: Sequence[Sequence[LayerMatch]]) -> Mapping | None:
     """Returns the other order in which the forward pass agrees, if there is one such that the time allows to find."""
-    groups = case.bench.matching.ambiguous
     if case.pair.weights != "transfer" or case.rung != "forward" or has_idle_layer(case, groups):
         return None
     for mapping in other_orders(groups):
@@ -56,8 +62,12 @@ def mapping_that_agrees(case: Case) -> Mapping | None:
 def has_idle_layer(case: Case, groups: Sequence[Sequence[LayerMatch]]) -> bool:
     """Whether the port makes nothing of a layer that the reference uses: no other order mends that."""
     ours, theirs = (side.tensors["gradients"] for side in (case.port, case.reference))
-    used = [name for name in theirs if any(name.startswith(f"{match.name}.") for group in groups for match in group)]
-    return any(name not in ours for name in used)
+    return any(name not in ours and any(has_any(group, [name]) for group in groups) for name in theirs)
+
+
+def has_any(group: Sequence[LayerMatch], weights: Collection[str]) -> bool:
+    """Whether one of some weights is of a layer of a group."""
+    return any(name.startswith(f"{match.name}.") for match in group for name in weights)
 
 
 def other_orders(groups: Sequence[Sequence[LayerMatch]]) -> Iterator[Mapping]:

@@ -21,7 +21,7 @@ def weights_after(seen: Sequence[Seen], some: Sequence[Seen]) -> dict[At, set[st
     return after
 
 
-def likely_layouts(have: Sequence[int], want: Sequence[int]) -> list[Layout]:
+def likely_layouts(have: tuple[int, ...], want: tuple[int, ...]) -> list[Layout]:
     """Returns how numbers of one shape may be laid out in another, likeliest first."""
     found = [each for each in layouts(have, want) if is_exchange(each, have, want)]
     return sorted(found, key=unlikely)[:MOST_LAYOUTS]

@@ -1,7 +1,7 @@
 """Where the programs of both sides part at a rung, in words, and what of the port explains it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_be
 from birdplane_keras.parity.programs.graph import Graph, graph_of
 from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
 from birdplane_keras.parity.programs.recording import record
-from birdplane_keras.parity.programs.regions import consumers
+from birdplane_keras.parity.programs.regions import consumers, weights_before
 from birdplane_keras.parity.programs.telling import tell
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.steps import read_rung
@@ -36,6 +36,7 @@ class Place:
         told: The operations of each side in words: `port` and `reference`.
         graph: The same as a small graph.
         kind: What they are, and what they are given: equal for places that part alike.
+        weights: Names of the port's weights that the operations there take, or the last layers before them have.
         stand: The port's operations that, put into the reference, let it do what the port does; `None` where none were
             found.
     """
@@ -43,6 +44,7 @@ class Place:
     told: Mapping[str, Sequence[str]]
     graph: Graph
     kind: tuple
+    weights: Collection[str]
     stand: Stand | None
 
 
@@ -76,7 +78,8 @@ def find_place(case: Case, port: PortStep) -> Place | None:
     if stand is not None and rung != "gradients":  # where it is told as what it cuts off
         found = Parting(port=with_cuts(found.port, stand, port.program, reference), reference=found.reference)
     told, graph = tell(found, port.program, reference), graph_of(found, port.program, reference)
-    return Place(told=told, graph=graph, kind=kind_of(found), stand=stand)
+    weights = weights_before(port.program, [each.number for each in found.port])
+    return Place(told=told, graph=graph, kind=kind_of(found), weights=weights, stand=stand)
 
 
 def twins(operation: Operation, program: Program) -> list[Operation]:

@@ -19,7 +19,7 @@ ONE_RATIO = 0.02  # relative spread of the updates' ratios within which they are
 
 
 def suppose_rate(case: Case) -> Iterator[Hypothesis]:
-    """Yields a rate that is a multiple of the reference's, where every update is."""
+    """Yields a rate that is a multiple of the reference's, where every update is, and the port's own rate is that."""
     ratio = update_ratio(case) if case.rung == "first_update" else None
     if ratio is None:
         return
@@ -27,6 +27,10 @@ def suppose_rate(case: Case) -> Iterator[Hypothesis]:
     shown, expected = f"{ratio * rate:.4g}", f"{rate:.4g}"
     if shown == expected:
         return  # a cause whose two values are the same explains nothing
+    if not case.pair.keras_callbacks and not np.isclose(
+        case.bench.port().learning_rate(), ratio * rate, rtol=ONE_RATIO
+    ):
+        return  # something else in the update is a multiple of the reference's: the operations tell it
     optimizer: Any = case.pair.keras_model.optimizer
     mend = None if is_scheduled(optimizer) else with_config({"learning_rate": rate})
     names = [match.name for match in case.bench.matching.tensors]

@@ -94,6 +94,19 @@ def weights_behind(program: Program, number: int, users: Mapping[int, Sequence[i
     return {source.weight for user in users.get(number, ()) for source in _all_sources(program, user) if source.weight}
 
 
+def weights_before(program: Program, operations: Collection[int]) -> set[str]:
+    """Returns the weights that some operations take, and the last that have any on the ways to the others."""
+    waiting, seen, found = list(operations), set(operations), set()
+    while waiting:
+        sources = program[waiting.pop()].sources
+        own = {source.weight for source in sources if source.weight}
+        found |= own
+        new = set() if own else {source.made for source in sources if source.made is not None} - seen
+        seen |= new
+        waiting += new
+    return found
+
+
 def _all_sources(program: Program, number: int) -> Iterator:
     for source in program[number].sources:
         made = source.made
