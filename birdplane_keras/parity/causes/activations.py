@@ -59,6 +59,7 @@ def suppose_activations(case: Case) -> Iterator[Hypothesis]:
             text=text,
             advice=advise(f"{describe(places, names)}: {advice_for(used)}", mend_places(case, places, calls)),
             change=rewriting(lambda activation=activation, places=places: replaced(activation, places, len(names))),
+            calls=(NAMES, places),
         )
 
 

@@ -1,6 +1,6 @@
 """A known mistake, ready to be made by the reference, and what mends it in the port."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from birdplane_keras.parity.sides.keras_host import Mend
@@ -37,6 +37,8 @@ class Hypothesis:
         fitted: A number in it was solved for from the loss, so the loss alone proves nothing: the gradients must agree.
         coarse: Rounds to a half type on the way, where the frameworks round differently: coming 16 times as near as
             the reference is enough.
+        calls: Names of functions of which it changes some calls alone, and which of the reference's calls of these;
+            `None` where it is not about calls.
     """
 
     cause: str
@@ -48,6 +50,7 @@ class Hypothesis:
     parts: "Sequence[Hypothesis]" = ()
     fitted: bool = False
     coarse: bool = False
+    calls: tuple[Collection[str], Collection[int]] | None = None
 
     @property
     def members(self) -> "Sequence[Hypothesis]":

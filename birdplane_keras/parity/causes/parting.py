@@ -10,8 +10,9 @@ from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, all_of
 from birdplane_keras.parity.causes.pairing import alike
 from birdplane_keras.parity.causes.port_step import PortStep
-from birdplane_keras.parity.causes.proving import Search, Stand
+from birdplane_keras.parity.causes.proving import Search
 from birdplane_keras.parity.causes.search import closeness
+from birdplane_keras.parity.causes.stand import Stand
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
 from birdplane_keras.parity.programs.graph import Graph, graph_of

@@ -4,7 +4,6 @@ A search by proof, not by a list: the operations come from the port's own progra
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from birdplane_keras.parity.causes.case import Case
@@ -12,6 +11,7 @@ from birdplane_keras.parity.causes.hypothesis import Change
 from birdplane_keras.parity.causes.pairing import alike, before, likely_layouts, same, weights_after
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.search import COARSE, ROUNDED_ALIKE, SLACK, closeness
+from birdplane_keras.parity.causes.stand import Stand
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known
 from birdplane_keras.parity.programs.layouts import Layout
@@ -20,56 +20,12 @@ from birdplane_keras.parity.programs.program import FORWARD, Source, Value
 from birdplane_keras.parity.programs.regions import Region, is_cut, made_of, region_to, weights_behind
 from birdplane_keras.parity.programs.replaying import NotReplayedError, Replay, other_order
 from birdplane_keras.parity.sides.steps import read_rung
-from birdplane_keras.parity.sides.torch_run import TorchRun
 
 MOST_TRIED = 60  # pairs of a value of the port and a result of the reference, for one region
 ALIKE = 8  # places nearer are two of one name
 LOOSE = 16.0  # times the usual distance: a changed reference rounds otherwise
 MOST_WITHIN = 12  # pairs within a region that explains a part
 MOST_ORDERS = 8  # values of a region that turn out to lie in another order
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stand:
-    """A region of the port that stands in the place of a result of the reference.
-
-    Args:
-        seen: The result.
-        replay: Makes the region in the reference.
-        complete: Whether the rung then agrees.
-        gained: How many of the port's values behind it the reference then has.
-        coarse: Whether it rounds to a half type: its gradients do, too, and a rounding on the way may decide how.
-        apart: The port's operations whose numbers the reference has in another order only.
-        search: Which found it.
-    """
-
-    seen: Seen
-    replay: Replay
-    complete: bool
-    gained: int
-    coarse: bool
-    apart: Collection[int]
-    search: "Search"
-
-    def equals(self, change: Change) -> bool:
-        """Tells whether a change of the reference lets it make as many of the port's values behind the place."""
-        gained = self.search.gained(change, self.seen, self.replay.region.end)
-        return gained is not None and gained >= max(self.gained, 1)
-
-    @property
-    def added(self) -> bool:
-        """Whether the port goes on from that result by operations that the reference does not make."""
-        return self.search.rung in ("forward", "loss") and self.search.port_has(self.seen.value)
-
-    @property
-    def cuts(self) -> list[int]:
-        """The operations of the region that cut a value off from the gradients."""
-        program = self.search.port.program
-        return [number for number in self.replay.region.operations if program[number].cuts]
-
-    def change(self, run: TorchRun) -> None:
-        """Puts it into a run of the reference."""
-        self.replay.put(run, self.seen.at)
 
 
 class Search:

@@ -23,6 +23,7 @@ Run = KerasRun | TorchRun
 Put = Mapping[int, torch.Tensor]
 MOST_KINDS = 3  # of weights that are updated alike
 MOST_NAMED = 3  # weights
+SHARE = 0.5  # of the time that is left, for the updates behind the first: what is told may be tried, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +84,9 @@ class Updating:
 
     def places(self) -> list[Place]:
         """Returns every place at which the updates part, as far as the time allows: the first step's in any case."""
+        budget = self._case.budget.part(SHARE)
         for number in range(len(self._plan)):
-            if self._places and self._case.budget.spent:
+            if self._places and budget.spent:
                 self._case.untried.append(f"the updates behind step {number} were not compared place by place")
                 break
             port, reference = self._port(number), self._reference(number)

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from birdplane_keras.errors import first_line
-from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
 from birdplane_keras.parity.causes.parting import RUNGS, Place, find_place
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.port_update import port_update
-from birdplane_keras.parity.causes.proving import Stand
 from birdplane_keras.parity.causes.search import (
     COARSE,
     ROUNDED_ALIKE,
@@ -26,6 +24,7 @@ from birdplane_keras.parity.causes.search import (
     rungs_from,
     search,
 )
+from birdplane_keras.parity.causes.stand import Stand
 from birdplane_keras.parity.causes.supposing import suppose
 from birdplane_keras.parity.causes.updating import Updating
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
@@ -155,8 +154,7 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     """Returns where the port parts from the reference, as that was changed so far, and what explains it."""
     place = see_place(case, port)
     stand = None if place is None else place.stand
-    # Where operations explain the place, a name is only a name: what comes behind wants its time, too.
-    best = search_names(case, case.budget if stand is None else case.budget.part(NAMING))
+    best = search_names(case, stand)
     if best is not None and best.explained < LEAST.get(case.rung, 1):
         best = None  # too few numbers agree to name it by
     if best is None:
@@ -201,13 +199,32 @@ def name_of(case: Case, stand: Stand) -> Hypothesis | None:
         if budget.spent:
             return None
         guessed = hypothesis.fitted or hypothesis.coarse or len(hypothesis.members) > 1
-        if not guessed and stand.equals(hypothesis.change):
+        if not guessed and may_name(hypothesis, stand) and stand.equals(hypothesis.change):
             return hypothesis
     return None
 
 
-def search_names(case: Case, budget: Budget) -> Explanation | None:
-    """Returns the known mistake, or the known mistakes together, that explain most rungs from the case's on."""
+def may_name(hypothesis: Hypothesis, stand: Stand) -> bool:
+    """Whether a known mistake may be what the port's operations do that stand for a result of the reference."""
+    if hypothesis.coarse and not stand.coarse:
+        return False
+    if hypothesis.calls is None:
+        return True
+    names, places = hypothesis.calls
+    calls = list(dict.fromkeys(seen.at.call for seen in stand.search.seen if seen.name in names))
+    return any(calls.index(call) in places for call in stand.replaced if call in calls)
+
+
+def search_names(case: Case, stand: Stand | None) -> Explanation | None:
+    """Returns the known mistake, or the known mistakes together, that explain most rungs from the case's on.
+
+    Where operations explain the place, a name is only a name: it may take a part of the time, as what comes behind
+    wants some, too.
+    """
+    supposed = case.supposed(suppose)
+    if stand is not None:
+        supposed = [hypothesis for hypothesis in supposed if may_name(hypothesis, stand)]
+    budget = case.budget if stand is None else case.budget.part(NAMING)
     unfit: dict[str, str] = {}  # cause -> the first mistake of it that this reference cannot make
 
     def try_it(hypothesis: Hypothesis, *, the_rung_alone: bool = False, nudge: int | None = None) -> Probe | None:
@@ -218,7 +235,7 @@ def search_names(case: Case, budget: Budget) -> Explanation | None:
             unfit.setdefault(hypothesis.cause, hypothesis.text)
         return made
 
-    found = search(case.rung, case.supposed(suppose), case.port, case.reference, case.climb.noise, try_it, budget)
+    found = search(case.rung, supposed, case.port, case.reference, case.climb.noise, try_it, budget)
     untried = found.describe_untried(round(budget.seconds))
     if untried and (found.best is None or found.best.explained < len(rungs_from(case.rung))):
         case.untried.append(untried)
