@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from birdplane_keras.parity.causes.search import closeness
 from birdplane_keras.parity.causes.stand import Stand
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
+from birdplane_keras.parity.programs.composed import is_fused
 from birdplane_keras.parity.programs.graph import Graph, graph_of
 from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
-from birdplane_keras.parity.programs.recording import record
+from birdplane_keras.parity.programs.recording import Made, record, record_calls
 from birdplane_keras.parity.programs.regions import consumers, weights_before
 from birdplane_keras.parity.programs.telling import tell
 from birdplane_keras.parity.sides.bench import PairBench
@@ -51,8 +53,9 @@ class Place:
 
 def find_place(case: Case, port: PortStep) -> Place | None:
     """Returns where the port's first step parts from the reference's, as far as that was changed; `None`: not seen."""
-    run, rows, rung = case.changed_run(), port.rows, case.rung
-    reference = record(run, rows)
+    rows, rung = port.rows, case.rung
+    recorded = record_calls(case.changed_run(), rows)
+    reference = recorded.program()
     noise = measure(reference, copies(case.bench, rows, case.change))
     names = differing(case)
     ends = [[Value.of(side.tensors[rung][name]) for name in names] for side in (case.port, case.reference)]
@@ -78,8 +81,12 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         found = Parting(port=found.port, reference=twins(found.port[0], reference))
     if stand is not None and rung != "gradients":  # where it is told as what it cuts off
         found = Parting(port=with_cuts(found.port, stand, port.program, reference), reference=found.reference)
-    told, graph = tell(found, port.program, reference), graph_of(found, port.program, reference)
     weights = weights_before(port.program, [each.number for each in found.port])
+    sides = (port.program, reference)
+    if not apart:
+        made = (port.recording.made, recorded.made)
+        found, sides = within_fused(case, rows, found, sides, made, ends, settled) or (found, sides)
+    told, graph = tell(found, *sides), graph_of(found, *sides)
     return Place(told=told, graph=graph, kind=kind_of(found), weights=weights, stand=stand)
 
 
@@ -104,8 +111,7 @@ def with_cuts(told: Sequence[Operation], stand: Stand, port: Program, reference:
 
 def kind_of(parting: Parting) -> tuple:
     """Returns what the operations are at which programs part, without the tensors that they are made of."""
-    sides = (parting.port, parting.reference)
-    return tuple(tuple(sorted({(each.name, repr(each.arguments)) for each in side})) for side in sides)
+    return tuple(tuple(sorted({(each.name, repr(each.arguments)) for each in side})) for side in both(parting))
 
 
 def smaller(
@@ -184,14 +190,65 @@ def parting_of(stand: Stand, port: Program, reference: Program) -> Parting:
     return Parting(port=ours, reference=same[:1])
 
 
-def copies(bench: PairBench, rows: np.ndarray, *changes: Change) -> Iterator[Program]:
+def within_fused(
+    case: Case,
+    rows: np.ndarray,
+    told: Parting,
+    programs: Sequence[Program],
+    made: Sequence[Sequence[Made]],
+    ends: Sequence[Sequence[Value]],
+    settled: Collection[str],
+) -> tuple[Parting, tuple[Program, Program]] | None:
+    """Returns where programs part within fused operations of one side, and both with these composed; `None`: not there.
+
+    There both make operations of one kind, or what was fused is products and more, as an attention is, or a recurrent
+    layer: the parts of any other would tell less than it does itself.
+
+    Args:
+        case: What is to be explained.
+        rows: (B,) numbers of examples.
+        told: Where the programs part as they are.
+        programs: The port's and the reference's.
+        made: How each operation was called, of the port and of the reference.
+        ends: As `part` takes them.
+        settled: As `part` takes it.
+    """
+    before = [{each.name for each in side} for side in both(told)]
+    fused = [
+        {function for each in side if is_fused(function := calls[each.number].function)}
+        for side, calls in zip(both(told), made, strict=True)
+    ]
+    if not all(before) or before[0] & before[1]:
+        return None
+    for some in filter(None, reversed(fused)):
+        port, reference = record(case.bench.port(), rows, some), record(case.changed_run(), rows, some)
+        noise = measure(reference, copies(case.bench, rows, case.change, composed=some))
+        found = part(port, reference, noise, (ends[0], ends[1]), settled=settled)
+        kinds = [] if found is None else [{each.name for each in side} for side in both(found)]
+        more = products(port) + products(reference) > sum(map(products, programs))
+        if found is not None and max(map(len, kinds)) == 1 and (more or kinds[0] == kinds[1]):
+            return found, (port, reference)
+    return None
+
+
+def products(program: Program) -> int:
+    """Counts the products of matrices in a step's forward pass."""
+    return sum(each.name in ("mm", "addmm", "bmm", "baddbmm") for each in program if each.phase == FORWARD)
+
+
+def both(found: Parting) -> tuple[Sequence[Operation], Sequence[Operation]]:
+    """Returns the operations of the port and those of the reference."""
+    return found.port, found.reference
+
+
+def copies(bench: PairBench, rows: np.ndarray, *changes: Change, composed: Collection[Any] = ()) -> Iterator[Program]:
     """Yields the changed reference's step where all rounds otherwise, and in float64, if it can do that."""
     runs = [lambda draw=draw: bench.reference(nudge=draw, throughout=True) for draw in range(COPIES)]
     for make in (*runs, bench.double):
         with contextlib.suppress(Exception):  # a module with numbers of a type of its own
             run = make()
             all_of(changes)(run)
-            yield record(run, rows)
+            yield record(run, rows, composed)
 
 
 def differing(case: Case) -> list[str]:

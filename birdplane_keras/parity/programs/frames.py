@@ -13,7 +13,7 @@ from birdplane_keras.parity.programs.program import Line
 
 _LIBRARIES = ("torch", "keras", "optree", "numpy", "greenlet")
 _JUDGE = Path(__file__).parents[1]
-_NUMBERED = str(Path(__file__).with_name("numbered.py"))  # stands between a call and the code that made it
+_BETWEEN = {str(Path(__file__).with_name(name)) for name in ("composed.py", "numbered.py", "recording.py")}
 _PLUGIN = Path(__file__).parents[2] / "torch_plugin"
 LINES = 2  # of the user's own that are told: where it is, and from where that was called
 DEEPEST = 60  # functions within each other that tell two calls apart
@@ -34,7 +34,7 @@ def user_line(frame: types.FrameType | None, names: Mapping[int, str]) -> tuple[
     frames: list[types.FrameType] = []
     layer = ""
     while frame is not None and len(frames) < LINES:
-        watched = frame.f_code.co_name.startswith("__torch_") or frame.f_code.co_filename == _NUMBERED
+        watched = frame.f_code.co_name.startswith("__torch_") or frame.f_code.co_filename in _BETWEEN
         if is_judges(frame.f_code.co_filename) and not watched:
             break  # whoever called the judge made no operation
         if is_users(frame.f_code.co_filename):

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import weakref
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves, tree_map
+from birdplane_keras.parity.programs.composed import compose, composing, is_composite
 from birdplane_keras.parity.programs.dispatched import COPIES, HALVES, parts, shows, tensors_in, value_of
 from birdplane_keras.parity.programs.frames import call_of, user_line
+from birdplane_keras.parity.programs.memory import Maker, geometry
 from birdplane_keras.parity.programs.program import (
     BACKWARD,
     FORWARD,
@@ -67,6 +69,7 @@ class Recording(TorchDispatchMode):
         wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`; in `rounded` what
             they make, where that is of a half type.
         put: Operation -> the numbers that its result is given in place of its own.
+        composed: Operations of ATen that are made in several others, and recorded as these.
     """
 
     def __init__(
@@ -75,12 +78,14 @@ class Recording(TorchDispatchMode):
         weights: Callable[[], Mapping[int, str]] = dict,
         wanted: Container[int] = (),
         put: Mapping[int, torch.Tensor] | None = None,
+        composed: Collection[Any] = (),
     ) -> None:
         super().__init__()
-        self._names = names
+        self._names, self._composed = names, set(composed)
         self._weights_of, self._wanted, self._put = weights, wanted, put or {}
+        self._composing = False
         self._operations: list[Operation] = []
-        self._makers: dict[int, _Maker] = {}  # id of a storage that is alive -> who made what lies in it
+        self._makers: dict[int, Maker] = {}  # id of a storage that is alive -> who made what lies in it
         self._forward: dict[int, int] = {}  # sequence number of autograd's node -> operation that it is of
         self._call: tuple = ()  # of the last operation: the code at work and the place in it, function by function
         self._outside: dict[tuple, Value] = {}  # where a tensor from outside lies, and its version -> what it holds
@@ -94,6 +99,10 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func in self._composed or (self._composing and is_composite(func)):
+            made = self._compose(func, args, kwargs)
+            if made is not NotImplemented:
+                return made
         sequence = torch._C._autograd._get_sequence_nr() - 1
         tensors = tensors_in((args, kwargs))
         taken = [(tensor, self._source(tensor)) for tensor in tensors]
@@ -116,6 +125,14 @@ class Recording(TorchDispatchMode):
             self._forward.setdefault(sequence, first)
         return result
 
+    def _compose(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        composing, self._composing = self._composing, True
+        try:
+            with self:
+                return compose(func, args, kwargs)
+        finally:
+            self._composing = composing
+
     @cached_property
     def _weights(self) -> Mapping[int, str]:
         return self._weights_of()
@@ -132,7 +149,7 @@ class Recording(TorchDispatchMode):
             return Source(made=number, value=value, weight=weight)
         if not weight:
             return Source(made=None, value=value_of(tensor))
-        key = (storage.data_ptr(), _geometry(tensor), tensor._version)
+        key = (storage.data_ptr(), geometry(tensor), tensor._version)
         if key not in self._outside:
             self._outside[key] = value_of(tensor)
         return Source(made=None, value=self._outside[key], weight=weight)
@@ -188,42 +205,8 @@ class Recording(TorchDispatchMode):
         maker = self._makers.get(id(storage))
         if maker is None:
             key = id(storage)
-            maker = self._makers[key] = _Maker(weakref.ref(storage, lambda _: self._makers.pop(key, None)))
+            maker = self._makers[key] = Maker(weakref.ref(storage, lambda _: self._makers.pop(key, None)))
         maker.note(made, number, writes=writes, cuts=cuts)
-
-
-class _Maker:
-    """Who made what lies in a piece of memory, view by view."""
-
-    def __init__(self, alive: Any) -> None:
-        self._alive = alive
-        self._views: dict[tuple, int] = {}
-        self._cuts: dict[tuple, int] = {}  # what shows the same numbers, cut off from the gradients
-        self._written: int | None = None
-
-    def note(self, tensor: torch.Tensor, number: int, *, writes: bool, cuts: bool) -> None:
-        """Notes that an operation showed a view, or made or wrote its numbers."""
-        (self._cuts if cuts else self._views)[_geometry(tensor)] = number
-        if writes:
-            self._written = number
-
-    def of(self, tensor: torch.Tensor) -> tuple[int | None, bool]:
-        """Returns the number of the operation that a view is of; `None` where only others were shown.
-
-        That is the one which showed it, unless another has written there since. And whether it holds the same numbers.
-        """
-        place = _geometry(tensor)
-        shown = self._views.get(place)
-        cut = None if tensor.requires_grad else self._cuts.get(place)
-        if cut is not None and (shown is None or cut > shown):
-            shown = cut
-        if self._written is None or (shown is not None and shown >= self._written):
-            return shown, shown is not None
-        return self._written, False
-
-
-def _geometry(tensor: torch.Tensor) -> tuple:
-    return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
 def _as_called(func: Any, args: tuple, kwargs: Mapping[str, Any], sources: Sequence[Source]) -> Made:
@@ -239,14 +222,15 @@ def _where(operation: Operation) -> tuple[Line | None, str]:
     return operation.line, operation.layer
 
 
-def record(run: KerasRun | TorchRun, rows: np.ndarray) -> Program:
+def record(run: KerasRun | TorchRun, rows: np.ndarray, composed: Collection[Any] = ()) -> Program:
     """Makes the next step of a run and returns its program.
 
     Args:
         run: Of either side.
         rows: (B,) numbers of examples.
+        composed: As `Recording` takes it.
     """
-    return record_calls(run, rows).program()
+    return record_calls(run, rows, composed=composed).program()
 
 
 def record_calls(
@@ -254,6 +238,7 @@ def record_calls(
     rows: np.ndarray,
     wanted: Container[int] = (),
     put: Mapping[int, torch.Tensor] | None = None,
+    composed: Collection[Any] = (),
 ) -> Recording:
     """Makes the next step of a run and returns what was recorded: its program, how each operation was called.
 
@@ -262,11 +247,15 @@ def record_calls(
         rows: (B,) numbers of examples.
         wanted: Numbers of operations of which the tensors that they take are kept in full.
         put: Operation -> the numbers that its result is given.
+        composed: As `Recording` takes it.
     """
     modules = run.module.named_modules() if isinstance(run, TorchRun) else ()
-    recording = Recording({id(module): name for name, module in modules}, lambda: weights_in(run), wanted, put)
+    recording = Recording(
+        {id(module): name for name, module in modules}, lambda: weights_in(run), wanted, put, composed
+    )
     run.watch = recording
-    run.step(rows)
+    with composing(composed):
+        run.step(rows)
     run.watch = contextlib.nullcontext()
     return recording
 
