@@ -57,7 +57,7 @@ def test_a_drawn_pair_is_right_and_a_mistake_in_it_is_told(number):
 
 @pytest.mark.slow
 def test_a_share_of_the_hunt_for_mutants():
-    found = [judge_seed(SEED, number) for number in range(2, 40)]
+    found = [judge_seed(SEED, number) for number in range(2, 22)]
     assert is_sound(found), "\n".join(text for each in found for text in describe(each, everything=False))
     outcomes = [outcome for each in found for outcome in each["outcomes"]]
     assert sum(outcome["placed"] for outcome in outcomes) >= 0.9 * len(outcomes)
@@ -67,8 +67,8 @@ def test_a_share_of_the_hunt_for_mutants():
 
 @pytest.mark.slow
 def test_two_mistakes_at_once_are_told_together():
-    found = [judge_seed(SEED, number, 2) for number in range(12)]
-    assert sum(all(outcome["placed"] for outcome in each["outcomes"]) for each in found) >= 10
+    found = [judge_seed(SEED, number, 2) for number in range(8)]
+    assert sum(all(outcome["placed"] for outcome in each["outcomes"]) for each in found) >= 7
 
 
 def test_a_judge_that_sees_nothing_is_found_out(monkeypatch, tmp_path):
