@@ -148,7 +148,7 @@ RECORDED = """
 import json, sys, time
 import numpy as np, torch
 from birdplane_keras.benchmark.memory import peak_resident
-from birdplane_keras.parity.programs.recording import record_calls
+from birdplane_keras.parity.programs.recorded import record_calls
 from birdplane_keras.parity.sides.bench import PairBench
 from parity.test_bounds import resnet
 

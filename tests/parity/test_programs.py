@@ -18,7 +18,8 @@ from birdplane_keras.parity.causes.parting import copies
 from birdplane_keras.parity.core.renderings import render_markdown, render_text
 from birdplane_keras.parity.programs.alignment import Known, measure, part
 from birdplane_keras.parity.programs.program import Program, Value
-from birdplane_keras.parity.programs.recording import Recording, record
+from birdplane_keras.parity.programs.recorded import record
+from birdplane_keras.parity.programs.recording import Recording
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.reporting.page.render import render_page
 from parity.judging import judged
@@ -149,7 +150,7 @@ def test_programs_that_agree_part_nowhere(clean):
         bench.start_weights()
         rows = bench.plan(1)[0]
         port, reference = record(bench.port(), rows), record(bench.reference(), rows)
-        noise = measure(reference, copies(bench, rows))
+        noise = measure(reference, copies(bench, lambda run: record(run, rows)))
         assert noise.any()
         run = bench.reference()
         outputs = []

@@ -1,9 +1,8 @@
 """Where the programs of both sides part at a rung, in words, and what of the port explains it."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,11 +18,13 @@ from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_be
 from birdplane_keras.parity.programs.composed import is_fused
 from birdplane_keras.parity.programs.graph import Graph, graph_of
 from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
-from birdplane_keras.parity.programs.recording import Made, record, record_calls
+from birdplane_keras.parity.programs.recorded import record, record_calls
+from birdplane_keras.parity.programs.recording import Made
 from birdplane_keras.parity.programs.regions import consumers, weights_before
 from birdplane_keras.parity.programs.telling import tell
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.steps import read_rung
+from birdplane_keras.parity.sides.torch_run import TorchRun
 
 COPIES = 2  # of the reference that round otherwise
 RUNGS = ("forward", "loss", "gradients", "first_update")  # which the first step shows
@@ -56,7 +57,7 @@ def find_place(case: Case, port: PortStep) -> Place | None:
     rows, rung = port.rows, case.rung
     recorded = record_calls(case.changed_run(), rows)
     reference = recorded.program()
-    noise = measure(reference, copies(case.bench, rows, case.change))
+    noise = measure(reference, copies(case.bench, lambda run: record(run, rows), case.change))
     names = differing(case)
     ends = [[Value.of(side.tensors[rung][name]) for name in names] for side in (case.port, case.reference)]
     unmeasured = np.zeros((len(port.program), 5))
@@ -81,13 +82,22 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         found = Parting(port=found.port, reference=twins(found.port[0], reference))
     if stand is not None and rung != "gradients":  # where it is told as what it cuts off
         found = Parting(port=with_cuts(found.port, stand, port.program, reference), reference=found.reference)
-    weights = weights_before(port.program, [each.number for each in found.port])
     sides = (port.program, reference)
     if not apart:
         made = (port.recording.made, recorded.made)
         found, sides = within_fused(case, rows, found, sides, made, ends, settled) or (found, sides)
-    told, graph = tell(found, *sides), graph_of(found, *sides)
-    return Place(told=told, graph=graph, kind=kind_of(found), weights=weights, stand=stand)
+    return place_of(found, *sides, stand)
+
+
+def place_of(found: Parting, port: Program, reference: Program, stand: Stand | None = None) -> Place:
+    """Returns where two programs part, in words and drawn, and what explains it."""
+    return Place(
+        told=tell(found, port, reference),
+        graph=graph_of(found, port, reference),
+        kind=kind_of(found),
+        weights=weights_before(port, [each.number for each in found.port]),
+        stand=stand,
+    )
 
 
 def twins(operation: Operation, program: Program) -> list[Operation]:
@@ -222,7 +232,7 @@ def within_fused(
         return None
     for some in filter(None, reversed(fused)):
         port, reference = record(case.bench.port(), rows, some), record(case.changed_run(), rows, some)
-        noise = measure(reference, copies(case.bench, rows, case.change, composed=some))
+        noise = measure(reference, copies(case.bench, lambda run, some=some: record(run, rows, some), case.change))
         found = part(port, reference, noise, (ends[0], ends[1]), settled=settled)
         kinds = [] if found is None else [{each.name for each in side} for side in both(found)]
         more = products(port) + products(reference) > sum(map(products, programs))
@@ -241,14 +251,14 @@ def both(found: Parting) -> tuple[Sequence[Operation], Sequence[Operation]]:
     return found.port, found.reference
 
 
-def copies(bench: PairBench, rows: np.ndarray, *changes: Change, composed: Collection[Any] = ()) -> Iterator[Program]:
-    """Yields the changed reference's step where all rounds otherwise, and in float64, if it can do that."""
+def copies(bench: PairBench, recorded: Callable[[TorchRun], Program], *changes: Change) -> Iterator[Program]:
+    """Yields what is recorded of a changed reference where all rounds otherwise, and in float64, if it can do that."""
     runs = [lambda draw=draw: bench.reference(nudge=draw, throughout=True) for draw in range(COPIES)]
     for make in (*runs, bench.double):
         with contextlib.suppress(Exception):  # a module with numbers of a type of its own
             run = make()
             all_of(changes)(run)
-            yield record(run, rows, composed)
+            yield recorded(run)
 
 
 def differing(case: Case) -> list[str]:

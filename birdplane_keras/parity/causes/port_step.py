@@ -9,7 +9,7 @@ import torch
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.programs.growing import Again, with_rows
-from birdplane_keras.parity.programs.recording import record_calls
+from birdplane_keras.parity.programs.recorded import record_calls
 from birdplane_keras.parity.programs.regions import Region, consumers
 from birdplane_keras.parity.programs.replaying import NotReplayedError
 from birdplane_keras.parity.sides.keras_run import batch_of

@@ -12,7 +12,8 @@ from birdplane_keras.parity.core.tolerances import ROUNDING
 from birdplane_keras.parity.programs.alignment import Parting
 from birdplane_keras.parity.programs.graph import Graph, graph_of
 from birdplane_keras.parity.programs.program import Operation, Program, Value
-from birdplane_keras.parity.programs.recording import Recording, record_calls
+from birdplane_keras.parity.programs.recorded import record_calls
+from birdplane_keras.parity.programs.recording import Recording
 from birdplane_keras.parity.programs.telling import tell
 from birdplane_keras.parity.programs.updates import Turn, Update, behind, end_of, first_of_call, places_apart
 from birdplane_keras.parity.sides.arrays import to_numpy

@@ -10,6 +10,7 @@ import numpy as np
 
 from birdplane_keras.errors import first_line
 from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.evaluating import place_in_evaluation
 from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
 from birdplane_keras.parity.causes.parting import RUNGS, Place, find_place
 from birdplane_keras.parity.causes.port_step import PortStep
@@ -141,10 +142,10 @@ def record_port(case: Case) -> PortStep | None:
 
 def see_place(case: Case, port: PortStep | None) -> Place | None:
     """Returns where the programs part; `None` where that is not seen, or the code cannot be watched."""
-    if port is None or case.rung not in RUNGS:
-        return None
     try:
-        return find_place(case, port)
+        if case.rung == "evaluation":
+            return place_in_evaluation(case)
+        return None if port is None or case.rung not in RUNGS else find_place(case, port)
     except Exception as error:
         case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
         return None

@@ -1,9 +1,8 @@
 """Records a training step as a program, whatever code makes it: every ATen operation, its values and its line."""
 
-import contextlib
 import sys
 import weakref
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves, tree_map
-from birdplane_keras.parity.programs.composed import compose, composing, is_composite
+from birdplane_keras.parity.programs.composed import compose, is_composite
 from birdplane_keras.parity.programs.dispatched import COPIES, HALVES, parts, shows, tensors_in, value_of
 from birdplane_keras.parity.programs.frames import call_of, user_line
 from birdplane_keras.parity.programs.memory import Maker, geometry
@@ -27,8 +26,6 @@ from birdplane_keras.parity.programs.program import (
     Source,
     Value,
 )
-from birdplane_keras.parity.sides.keras_run import KerasRun
-from birdplane_keras.parity.sides.torch_run import TorchRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +123,22 @@ class Recording(TorchDispatchMode):
         return result
 
     def _compose(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        """Records an operation as several others, and returns what it makes itself: its gradient takes that."""
         composing, self._composing = self._composing, True
         try:
             with self:
-                return compose(func, args, kwargs)
+                made = compose(func, args, kwargs)
         finally:
             self._composing = composing
+        if composing or made is NotImplemented:
+            return made
+        result = func(*args, **kwargs)
+        for own, other in zip(tensors_in((result,)), tensors_in((made,)), strict=False):
+            maker = self._makers.get(id(other.untyped_storage()))
+            number = None if maker is None else maker.of(other)[0]
+            if number is not None:
+                self._remember(own, number, writes=True, cuts=False)
+        return result
 
     @cached_property
     def _weights(self) -> Mapping[int, str]:
@@ -220,50 +227,3 @@ def _as_called(func: Any, args: tuple, kwargs: Mapping[str, Any], sources: Seque
 
 def _where(operation: Operation) -> tuple[Line | None, str]:
     return operation.line, operation.layer
-
-
-def record(run: KerasRun | TorchRun, rows: np.ndarray, composed: Collection[Any] = ()) -> Program:
-    """Makes the next step of a run and returns its program.
-
-    Args:
-        run: Of either side.
-        rows: (B,) numbers of examples.
-        composed: As `Recording` takes it.
-    """
-    return record_calls(run, rows, composed=composed).program()
-
-
-def record_calls(
-    run: KerasRun | TorchRun,
-    rows: np.ndarray,
-    wanted: Container[int] = (),
-    put: Mapping[int, torch.Tensor] | None = None,
-    composed: Collection[Any] = (),
-) -> Recording:
-    """Makes the next step of a run and returns what was recorded: its program, how each operation was called.
-
-    Args:
-        run: Of either side.
-        rows: (B,) numbers of examples.
-        wanted: Numbers of operations of which the tensors that they take are kept in full.
-        put: Operation -> the numbers that its result is given.
-        composed: As `Recording` takes it.
-    """
-    modules = run.module.named_modules() if isinstance(run, TorchRun) else ()
-    recording = Recording(
-        {id(module): name for name, module in modules}, lambda: weights_in(run), wanted, put, composed
-    )
-    run.watch = recording
-    with composing(composed):
-        run.step(rows)
-    run.watch = contextlib.nullcontext()
-    return recording
-
-
-def weights_in(run: KerasRun | TorchRun) -> dict[int, str]:
-    """Returns address -> name of a side's weights: the name of the match in the port, PyTorch's in the reference."""
-    if isinstance(run, TorchRun):
-        named: Iterable[tuple[str, torch.Tensor]] = run.module.state_dict(keep_vars=True).items()
-    else:
-        named = ((name, variable.value) for name, variable in run.host.view.variables.items())
-    return {tensor.untyped_storage().data_ptr(): name for name, tensor in named}

@@ -31,7 +31,7 @@ class KerasRun:
         self.host = host
         self.kept = host.new_state()
         self._epochs = host.new_epochs()
-        self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around a step's work
+        self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around what it computes
         self._loss, self._examples = 0.0, 0
         self._gradients: dict[int, torch.Tensor] = {}  # of the last step, as they were heard
 
@@ -132,7 +132,8 @@ class KerasRun:
         """Returns the outputs in evaluation mode for the validation inputs, or for others, with Dropout as it is."""
         self.host.activate(self)
         given = self.host.validation if inputs is None else inputs
-        with self.host.dropping(), errors_of_pair("the Keras model cannot predict the validation inputs"):
+        told = errors_of_pair("the Keras model cannot predict the validation inputs")
+        with self.host.dropping(), told, self._watched(), self.watch:
             return flat(self.host.model.predict_on_batch(given))
 
     def names(self, *, trainable: bool | None = None) -> list[str]:

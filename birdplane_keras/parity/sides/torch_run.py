@@ -69,7 +69,7 @@ class TorchRun:
         self.clip, self.accumulation_steps, self.zero_grad = pair.torch_clip, pair.accumulation_steps, True
         self.rewrites: list[Rewrite] = [without_dropout, *([with_safe_group_norm] if relaid else [])]
         self.loss_rewrites: list[Rewrite] = []
-        self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around a step's work
+        self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around what it computes
         self.update: Callable[[], None] | None = None  # in the place of clipping and the optimizer's step
         self.change_inputs: Callable[[tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]] | None = None
         self.change_outputs: Callable[[Any], Any] | None = None
@@ -229,7 +229,7 @@ class TorchRun:
         self.module.eval()
         given = validation_inputs(self.pair) if inputs is None else inputs
         told = errors_of_pair("the PyTorch module cannot predict the validation inputs")
-        with told, torch.no_grad(), self.rounded(), self.patched(dropout=True):
+        with told, torch.no_grad(), self.rounded(), self.patched(dropout=True), self.watch:
             outputs = self.call(given)
         return self.to_port(outputs)
 
