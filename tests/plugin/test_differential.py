@@ -126,7 +126,7 @@ def build_drawn(options: dict) -> Setup:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@settings(max_examples=10, deadline=None, derandomize=True, database=None)
 @given(networks())
 def test_a_drawn_network_trains_as_the_stock_model(options):
     assert_attached_trains_as_stock(lambda: build_drawn(options), options["engine"], 1e-3)
