@@ -17,6 +17,7 @@ from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
 from birdplane_keras.parity.programs.composed import is_fused
 from birdplane_keras.parity.programs.graph import Graph, graph_of
+from birdplane_keras.parity.programs.idle import idle
 from birdplane_keras.parity.programs.program import BACKWARD, FORWARD, Operation, Program, Value
 from birdplane_keras.parity.programs.recorded import record, record_calls
 from birdplane_keras.parity.programs.recording import Made
@@ -80,6 +81,9 @@ def find_place(case: Case, port: PortStep) -> Place | None:
         stand = smaller(case, port, search, stand, found, reference) or stand
     if stand is not None and (found is None or (rung == "gradients" and stand.cuts)):
         found = parting_of(stand, port.program, reference)
+    missing = [name for name in case.reference.tensors[rung] if name not in case.port.tensors[rung]]
+    if found is None and rung == "gradients" and missing:
+        found = idle(port.program, port.users, reference, missing)
     if found is None:
         return None
     if stand is not None and stand.added and found.port:  # what takes the value there is made of another, that is all
