@@ -6,6 +6,7 @@ from keras import layers, ops
 from torch.nn import functional
 
 from birdplane_keras.catalogue.networks import CLASSES, FEATURES, STEPS, dense, sequence_pair, stack
+from birdplane_keras.parity.programs.alignment import Known
 from birdplane_keras.parity.programs.composed import composing, is_fused
 from birdplane_keras.parity.programs.recording import Recording
 from parity.judging import judged
@@ -71,22 +72,58 @@ def test_the_gates_of_a_recurrent_layer_are_told_though_the_reference_makes_it_i
     assert "sigmoid_(" in finding.parting["reference"][0]
 
 
-def names(work, *composed):
+def recorded(work, *composed):
     with Recording({}, composed=composed) as recording, composing(composed):
         made = work()
-    return made, [operation.name for operation in recording.program()]
+    return made, recording.program()
 
 
-def test_an_operation_is_made_in_several_with_the_same_result():
-    x = torch.randn(4, 6)
+def test_the_parts_of_an_operation_compute_what_it_does():
+    x = torch.randn(4, 6, requires_grad=True)
     norm = torch.ops.aten.native_layer_norm.default
     assert is_fused(norm)
-    plain, one = names(lambda: functional.layer_norm(x, (6,)))
-    several, many = names(lambda: functional.layer_norm(x, (6,)), norm)
-    assert one == ["native_layer_norm"] * 3
-    assert "rsqrt" in many
-    assert "native_layer_norm" not in many
-    torch.testing.assert_close(plain, several)
+    _, one = recorded(lambda: functional.layer_norm(x, (6,)))
+    made, several = recorded(lambda: functional.layer_norm(x, (6,)), norm)
+    assert [operation.name for operation in one] == ["native_layer_norm"] * 3
+    names = [operation.name for operation in several]
+    assert "rsqrt" in names
+    assert "native_layer_norm" not in names
+    assert Known.of(several.values()).holds(one[0].value)
+    made.sum().backward()  # by the gradient of the operation itself
+    assert x.grad is not None
+
+
+def test_what_follows_takes_the_last_part():
+    x = torch.randn(4, 6, requires_grad=True)
+    norm = torch.ops.aten.native_layer_norm.default
+    _, program = recorded(lambda: functional.layer_norm(x, (6,)).sin(), norm)
+    (sine,) = [operation for operation in program if operation.name == "sin"]
+    assert sine.sources[0].made is not None
+    assert not any(operation.cuts for operation in program)
+
+
+def test_a_library_is_on_again_after_a_failure():
+    layer = torch.ops.aten.mkldnn_rnn_layer.default
+    enabled = torch.backends.mkldnn.enabled
+
+    def fail():
+        assert not torch.backends.mkldnn.enabled
+        raise OSError
+
+    with pytest.raises(OSError), composing([layer]):  # noqa: PT011
+        fail()
+    assert torch.backends.mkldnn.enabled == enabled
+
+
+def test_parts_that_cannot_be_made_cost_no_proof(monkeypatch):
+    def broken(*_):
+        raise TypeError("no parts")
+
+    monkeypatch.setattr("birdplane_keras.parity.programs.recording.compose", broken)
+    result = judged(between(norm_in_steps, lambda x: functional.layer_norm(x, (WIDTH,))))
+    (finding,) = result.diagnosis
+    assert finding.proved
+    assert any(note.startswith("the parts of a fused operation could not be seen: ") for note in result.notes)
 
 
 def test_what_is_no_name_for_several_stays_as_it_is():
@@ -94,5 +131,5 @@ def test_what_is_no_name_for_several_stays_as_it_is():
     convolution = torch.ops.aten.convolution.default
     assert not is_fused(convolution)
     x, kernel = torch.randn(1, 2, 5, 5), torch.randn(3, 2, 3, 3)
-    _, found = names(lambda: functional.conv2d(x, kernel), convolution)
-    assert found == ["convolution"]
+    _, found = recorded(lambda: functional.conv2d(x, kernel), convolution)
+    assert [operation.name for operation in found] == ["convolution"]

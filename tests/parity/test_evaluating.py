@@ -5,7 +5,15 @@ from keras import layers, ops
 from torch import nn
 
 from birdplane_keras.catalogue.networks import CLASSES, FEATURES, dense, stack, vector_pair
+from birdplane_keras.catalogue.registry import CLEAN
+from birdplane_keras.parity.causes.apart import copies
 from birdplane_keras.parity.causes.evaluating import place_in_evaluation
+from birdplane_keras.parity.programs.alignment import measure, part
+from birdplane_keras.parity.programs.program import Value
+from birdplane_keras.parity.programs.recorded import record_prediction
+from birdplane_keras.parity.sides.bench import PairBench
+from birdplane_keras.parity.sides.examples import take, validation_inputs
+from birdplane_keras.parity.sides.steps import GLIMPSED
 from parity.judging import judged
 from parity.middles import WIDTH
 
@@ -43,3 +51,18 @@ def test_predictions_that_agree_part_nowhere(monkeypatch):
     judged(pair_of(layers.Activation("tanh"), keras_optimizer=keras.optimizers.SGD(0.02)))
     assert found
     assert set(found) == {None}
+
+
+def test_rounding_is_measured_as_a_model_predicts():
+    """A deep pair whose predictions round otherwise on each side, and part nowhere."""
+    pair = next(clean for clean in CLEAN if clean.name == "residual_network").make(0)
+    bench = PairBench(pair, 0)
+    with bench.host.judged():
+        bench.start_weights()
+        inputs = take(validation_inputs(pair), slice(GLIMPSED))
+        reference, outputs = record_prediction(bench.reference(), inputs)
+        port, _ = record_prediction(bench.port(), take(bench.host.validation, slice(GLIMPSED)))
+        noise = measure(reference, copies(bench, lambda run: record_prediction(run, inputs)[0]))
+        assert noise.any()
+        ends = [Value.of(output) for output in outputs.values()]
+        assert part(port, reference, noise, (ends, ends)) is None

@@ -14,7 +14,7 @@ from torch import nn
 
 from birdplane_keras.catalogue.networks import CLASSES, FEATURES, dense, stack, vector_pair
 from birdplane_keras.catalogue.registry import CLEAN, FAULTS
-from birdplane_keras.parity.causes.parting import copies
+from birdplane_keras.parity.causes.apart import copies
 from birdplane_keras.parity.core.renderings import render_markdown, render_text
 from birdplane_keras.parity.programs.alignment import Known, measure, part
 from birdplane_keras.parity.programs.program import Program, Value

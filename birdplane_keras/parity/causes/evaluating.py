@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from birdplane_keras.parity.causes.apart import copies
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.parting import Place, copies, place_of
+from birdplane_keras.parity.causes.parting import Place, place_of
 from birdplane_keras.parity.programs.alignment import measure, part
 from birdplane_keras.parity.programs.program import Value
 from birdplane_keras.parity.programs.recorded import record_prediction

@@ -55,8 +55,9 @@ class PortStep:
         halves = {number for number in region.operations if self.program[number].value.half}
         if all(place in self.kept for place in region.inputs) and halves <= self.rounded.keys():
             return
-        again = record_calls(self._case.bench.port(), self.rows, {number for number, _ in region.inputs} | halves)
+        wanted = {number for number, _ in region.inputs}
+        again = record_calls(self._case.bench.port(), self.rows, wanted, rounding=halves)
         if [made.function for made in again.made] != [made.function for made in self.recording.made]:
             raise NotReplayedError("the port makes other operations each time")
-        self.kept |= again.kept
+        self.kept |= {place: again.kept[place] for place in region.inputs}
         self.rounded |= again.rounded

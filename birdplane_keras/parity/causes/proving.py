@@ -138,7 +138,7 @@ class Search:
         return {part for name in names if name in matches for part in matches[name].torch}
 
     def _cuts(self) -> Iterator[tuple[Seen, int]]:
-        """Yields equal values of both sides that gradients may leave by different ways: those near where they part."""
+        """Yields equal values that gradients may leave by other ways: cuts first, then those near where they part."""
         program, behind = self.port.program, set(self.behind)
         cut = [
             o.number
@@ -147,7 +147,7 @@ class Search:
         ]
         taken = {source.made for o in program for source in o.sources}  # autograd detaches what it saves for itself
         cuts = [o.number for o in program if o.phase == FORWARD and o.cuts and o.number in taken]
-        ours = dict.fromkeys([*behind, *cuts, *cut])
+        ours = dict.fromkeys([*cuts, *behind, *cut])
         ours |= dict.fromkeys(user for n in list(ours) for user in self.port.users.get(n, ()))
         theirs = [each for each in self.seen if not each.at.taken and not each.value.whole]
         for number in ours:

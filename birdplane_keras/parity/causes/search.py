@@ -19,7 +19,7 @@ NEARER = 4.0  # at least so many times nearer to the port must a hypothesis brin
 TOLD = 3  # kinds of what was not tried that are told by name
 
 NEW_DRAWS = 3  # nudged copies that measure the noise of tensors that only the changed reference has
-HOPELESS = 16.0  # times as far apart as some draws allow: more of them would not show that it is rounding
+HOPELESS = 8.0  # times as far apart as some draws allow: more of them would not show that it is rounding
 DRAWS = 8  # nudged copies of the changed reference, where a rung above the one that failed is not explained at once
 
 
@@ -153,8 +153,10 @@ def count_with_draws(
         widened = {**widen_noise(noise, jumps, share=AT_A_KINK / ROUNDING.factor), rung: noise[rung]}
         explained = max(explained, count_explained(rung, port, changed, widened, slack, above))
         left = rungs_from(rung)[explained:]
-        if left and nudge + 1 >= NEW_DRAWS and closeness(left[0], port, changed, widened, blank=True) > HOPELESS:
-            break
+        if left and nudge + 1 >= NEW_DRAWS:
+            least = slack if left[0] == rung else (above or {}).get(left[0], SLACK)
+            if closeness(left[0], port, changed, widened, blank=True) > HOPELESS * least:
+                break
     return explained
 
 

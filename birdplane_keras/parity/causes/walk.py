@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from birdplane_keras.errors import first_line
+from birdplane_keras.parity.causes.apart import RUNGS
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.evaluating import place_in_evaluation
 from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
-from birdplane_keras.parity.causes.parting import RUNGS, Place, find_place
+from birdplane_keras.parity.causes.parting import Place, find_place
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.port_update import port_update
 from birdplane_keras.parity.causes.search import (

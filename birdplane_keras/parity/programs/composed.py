@@ -35,10 +35,11 @@ def compose(function: Any, args: Any, kwargs: Any) -> Any:
 @contextlib.contextmanager
 def composing(functions: Collection[Any]) -> Iterator[None]:
     """Within it, a library that makes one of some operations by itself is off."""
-    own = any(function._schema.name.startswith(_LIBRARYS_OWN) for function in functions)
+    if not any(function._schema.name.startswith(_LIBRARYS_OWN) for function in functions):
+        yield
+        return
     library: Any = torch.backends.mkldnn
-    enabled = library.enabled
-    library.enabled = enabled and not own
+    enabled, library.enabled = library.enabled, False
     try:
         yield
     finally:

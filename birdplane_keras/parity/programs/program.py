@@ -1,4 +1,4 @@
-"""A training step as a list of operations: plain data, which say nothing of a framework."""
+"""A training step, or a prediction, as a list of operations: plain data, which say nothing of a framework."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -136,7 +136,7 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """The operations of a training step, in the order in which they ran."""
+    """The operations of a training step, or of a prediction, in the order in which they ran."""
 
     operations: Sequence[Operation] = field(default_factory=list)
 

@@ -31,6 +31,7 @@ def record_calls(
     wanted: Container[int] = (),
     put: Mapping[int, torch.Tensor] | None = None,
     composed: Collection[Any] = (),
+    rounding: Container[int] = (),
 ) -> Recording:
     """Makes the next step of a run and returns what was recorded: its program, how each operation was called.
 
@@ -40,8 +41,9 @@ def record_calls(
         wanted: Numbers of operations of which the tensors that they take are kept in full.
         put: Operation -> the numbers that its result is given.
         composed: As `Recording` takes it.
+        rounding: As `Recording` takes it.
     """
-    recording = recording_of(run, wanted, put, composed)
+    recording = recording_of(run, wanted, put, composed, rounding)
     with composing(composed), watching(run, recording):
         run.step(rows)
     return recording
@@ -65,19 +67,22 @@ def recording_of(
     wanted: Container[int] = (),
     put: Mapping[int, torch.Tensor] | None = None,
     composed: Collection[Any] = (),
+    rounding: Container[int] = (),
 ) -> Recording:
     """Returns what records a run; its arguments are those of `record_calls`."""
     modules = run.module.named_modules() if isinstance(run, TorchRun) else ()
     names = {id(module): name for name, module in modules}
-    return Recording(names, lambda: weights_in(run), wanted, put, composed)
+    return Recording(names, lambda: weights_in(run), wanted, put, composed, rounding)
 
 
 @contextlib.contextmanager
 def watching(run: KerasRun | TorchRun, recording: Recording) -> Iterator[None]:
     """Within it, what a run does is recorded."""
     run.watch = recording
-    yield
-    run.watch = contextlib.nullcontext()
+    try:
+        yield
+    finally:
+        run.watch = contextlib.nullcontext()
 
 
 def weights_in(run: KerasRun | TorchRun) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Records a training step as a program, whatever code makes it: every ATen operation, its values and its line."""
+"""Records what is computed as a program, whatever code makes it: every ATen operation, its values and its line."""
 
 import sys
 import weakref
@@ -63,8 +63,8 @@ class Recording(TorchDispatchMode):
     Args:
         names: `id` of a module -> its name within the model.
         weights: Returns address of a weight's memory -> its name; asked when the first operation is made.
-        wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`; in `rounded` what
-            they make, where that is of a half type.
+        wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`.
+        rounding: Numbers of operations of which what they make is kept, in `rounded`, if it is of a half type.
         put: Operation -> the numbers that its result is given in place of its own.
         composed: Operations of ATen that are made in several others, and recorded as these.
     """
@@ -76,10 +76,11 @@ class Recording(TorchDispatchMode):
         wanted: Container[int] = (),
         put: Mapping[int, torch.Tensor] | None = None,
         composed: Collection[Any] = (),
+        rounding: Container[int] = (),
     ) -> None:
         super().__init__()
         self._names, self._composed = names, set(composed)
-        self._weights_of, self._wanted, self._put = weights, wanted, put or {}
+        self._weights_of, self._wanted, self._rounding, self._put = weights, wanted, rounding, put or {}
         self._composing = False
         self._operations: list[Operation] = []
         self._makers: dict[int, Maker] = {}  # id of a storage that is alive -> who made what lies in it
@@ -98,6 +99,7 @@ class Recording(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in self._composed or (self._composing and is_composite(func)):
             made = self._compose(func, args, kwargs)
+            self._call = call_of(sys._getframe(1))
             if made is not NotImplemented:
                 return made
         sequence = torch._C._autograd._get_sequence_nr() - 1
@@ -136,7 +138,7 @@ class Recording(TorchDispatchMode):
         for own, other in zip(tensors_in((result,)), tensors_in((made,)), strict=False):
             maker = self._makers.get(id(other.untyped_storage()))
             number = None if maker is None else maker.of(other)[0]
-            if number is not None:
+            if number is not None and own.shape == other.shape:
                 self._remember(own, number, writes=True, cuts=False)
         return result
 
@@ -174,7 +176,7 @@ class Recording(TorchDispatchMode):
         number, node = len(self._operations), torch._C._current_autograd_node()
         if number in self._put:
             made.copy_(self._put[number])
-        if number in self._wanted and made.dtype in HALVES:
+        if number in self._rounding and made.dtype in HALVES:
             self.rounded[number] = made.detach().clone()
         name = func._schema.name.partition("::")[2].removeprefix("_foreach_")
         made_by = None

@@ -57,14 +57,14 @@ class TorchRun:
         throughout: bool = False,
         relaid: bool = False,
     ) -> None:
-        self.pair, self.matching, self.dtype, self._relaid = pair, matching, dtype, relaid
+        self.pair, self.matching, self.dtype = pair, matching, dtype
+        self._relaid, self._throughout = relaid, throughout
         self.examples = reference_examples(pair)
         self.schedule = Schedule(pair)
         self._copy(pair.torch_module, pair.torch_optimizer, pair.torch_scheduler, pair.torch_loss)
         self.modes = training_modes(self.module)
-        if relaid:
-            for weight in self.module.parameters():
-                weight.data = lay_out_otherwise(weight.data)
+        for weight in self.module.parameters() if relaid else ():
+            weight.data = lay_out_otherwise(weight.data)
         self.device = next(iter(self.module.parameters())).device
         self.clip, self.accumulation_steps, self.zero_grad = pair.torch_clip, pair.accumulation_steps, True
         self.rewrites: list[Rewrite] = [without_dropout, *([with_safe_group_norm] if relaid else [])]
@@ -74,7 +74,6 @@ class TorchRun:
         self.change_inputs: Callable[[tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]] | None = None
         self.change_outputs: Callable[[Any], Any] | None = None
         self._nudge = None if nudge is None else self._new_nudge(nudge)
-        self._throughout = throughout
         self._nudge_weights()
         self._nudge_settings()
 
@@ -227,10 +226,11 @@ class TorchRun:
     def predict(self, inputs: Any | None = None) -> dict[str, np.ndarray]:
         """Returns the outputs in evaluation mode for the validation inputs, or for others."""
         self.module.eval()
-        given = validation_inputs(self.pair) if inputs is None else inputs
         told = errors_of_pair("the PyTorch module cannot predict the validation inputs")
-        with told, torch.no_grad(), self.rounded(), self.patched(dropout=True), self.watch:
-            outputs = self.call(given)
+        with told, torch.no_grad(), self.rounded(), self.patched(dropout=True):
+            given = self.given(validation_inputs(self.pair) if inputs is None else inputs)
+            with self.watch:
+                outputs = self.call_on(given)
         return self.to_port(outputs)
 
     def to_port(self, outputs: Any) -> dict[str, np.ndarray]:
