@@ -197,6 +197,7 @@ def test_layers_that_order_alone_tells_apart_are_no_fault_of_the_port():
     assert check_parity(pair, steps=10).verdict in MATCHES
 
 
+@pytest.mark.slow
 def test_a_layer_that_the_port_does_not_use_is_mended_by_no_other_order():
     """No gate, but the value twice: in the other order the outputs may agree at the start, and never the gradients."""
     model = gated_port(of_gate=lambda gate: gate * keras.ops.tanh(gate))
@@ -204,6 +205,7 @@ def test_a_layer_that_the_port_does_not_use_is_mended_by_no_other_order():
     assert "ambiguous_matching" not in causes
 
 
+@pytest.mark.slow
 def test_a_mistake_beside_layers_that_order_alone_tells_apart_is_told_too():
     pair = vector_pair(0, module=Gated(), model=gated_port(), keras_optimizer=keras.optimizers.SGD(0.02))
     assert [finding.cause for finding in judged(pair).diagnosis] == ["ambiguous_matching", "learning_rate"]

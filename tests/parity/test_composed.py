@@ -52,7 +52,9 @@ FUSED = {  # the port, the reference, what is told of either
 }
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if n else []) for n, name in enumerate(FUSED)]
+)
 def test_a_mistake_within_a_fused_operation_is_told_within_it(name):
     ours, theirs, told, meant = FUSED[name]
     found = judged(between(ours, theirs)).diagnosis
@@ -63,6 +65,7 @@ def test_a_mistake_within_a_fused_operation_is_told_within_it(name):
     assert all("at test_composed.py:" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_gates_of_a_recurrent_layer_are_told_though_the_reference_makes_it_in_one_call():
     cell = layers.LSTM(12, recurrent_activation="hard_sigmoid", unit_forget_bias=False)
     model = stack((STEPS, FEATURES), [cell, dense(12, CLASSES)])

@@ -1,6 +1,7 @@
 """What a port does otherwise only as it predicts is told by its own line, too."""
 
 import keras
+import pytest
 from keras import layers, ops
 from torch import nn
 
@@ -39,6 +40,7 @@ def test_a_flag_that_is_read_in_evaluation_is_told_with_its_line():
     assert "at test_evaluating.py:" in line
 
 
+@pytest.mark.slow
 def test_predictions_that_agree_part_nowhere(monkeypatch):
     """Control: the mistake is in the update, and what is predicted at the start is the same."""
     found = []

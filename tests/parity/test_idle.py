@@ -95,7 +95,7 @@ def test_a_weight_that_the_port_never_takes_is_told_of_the_reference():
 
 def test_what_updates_a_weight_takes_it_no_further():
     def step(w, x, forgotten):
-        other = torch.ones(3, requires_grad=True)
+        other = torch.full((3,), 3.0, requires_grad=True)
         made = w * x
         (other * x if forgotten else other * made).sum().backward()
         with torch.no_grad():

@@ -1,6 +1,7 @@
 """Several mistakes are told in one run, each where it is."""
 
 import keras
+import pytest
 import torch
 from keras import layers, ops
 from torch import nn
@@ -34,6 +35,7 @@ def test_a_mistake_right_behind_half_precision_is_told_too():
     assert "tanh(tanh)" in second.parting["port"][0]
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_layer_and_one_in_the_line_behind_it_are_two():
     """A normalisation returns three results, and what it saves for the gradients is the last."""
     module = nn.Sequential(
@@ -68,6 +70,7 @@ def test_three_mistakes_are_told_in_one_run_in_the_order_of_the_program():
     assert update.cause == "learning_rate"
 
 
+@pytest.mark.slow
 def test_two_mistakes_around_a_layer_are_two_places():
     """The reference makes in one call what the port makes in two, product and sum: the second mistake comes behind."""
     module = nn.Sequential(

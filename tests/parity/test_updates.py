@@ -84,6 +84,7 @@ def test_a_port_whose_steps_are_replayed_is_told_all_the_same():
     assert torch_plugin.is_attached(pair.keras_model)
 
 
+@pytest.mark.slow
 def test_a_mistake_that_shows_later_is_told_where_it_shows():
     """The first step smooths nothing that was there before."""
     (finding,) = judged(own(smoothing=0.8)).diagnosis
