@@ -132,6 +132,7 @@ def test_a_prediction_does_not_depend_on_what_is_asked_beside_it(some, fitted):
     assert all(np.array_equal(fitted.predict_proba(others[i : i + 1])[0], whole[i]) for i in range(0, 300, 17))
 
 
+@pytest.mark.slow
 def test_weights_of_rows_and_classes_count(rng):
     x = rng.normal(size=(400, 3))
     y = (rng.random(400) < 0.5).astype(int)  # nothing to be learned: the weights decide

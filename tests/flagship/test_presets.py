@@ -82,7 +82,8 @@ def leave_the_images_where_they_are(monkeypatch):
     monkeypatch.setattr(batches, "shift_pixels", lambda x, shifts: x)
 
 
-@pytest.mark.parametrize("sabotage", [pytest.param(draw_other_shifts, marks=slow), leave_the_images_where_they_are])
+@slow
+@pytest.mark.parametrize("sabotage", [draw_other_shifts, leave_the_images_where_they_are])
 def test_another_augmentation_is_seen_before_training_and_named(tmp_path, monkeypatch, sabotage):
     sabotage(monkeypatch)
     status, report = compare(tmp_path, "--preset", "shifted")

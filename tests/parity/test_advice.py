@@ -139,6 +139,7 @@ def with_decaying_biases(decay):
     )
 
 
+@pytest.mark.slow
 def test_a_fix_for_a_break_that_shows_late_is_tried_too():
     result = judged(with_decaying_biases(1e-5), steps=150)
     assert next(check.name for check in result.checks if not check.passed) == "trajectory"
@@ -146,6 +147,7 @@ def test_a_fix_for_a_break_that_shows_late_is_tried_too():
     assert check_parity(with_decaying_biases(0.0), steps=150).verdict in MATCHES
 
 
+@pytest.mark.slow
 def test_advice_for_a_decay_within_the_loss_is_one_step_and_not_a_circle():
     """L2 regularizers under momentum: no other strength of them is equal, so the optimizer has to do it."""
     penalty = keras.regularizers.L2(0.01 / 2)

@@ -32,9 +32,14 @@ def test_settings_that_are_wrong_together_are_tried_together():
 @pytest.mark.parametrize(
     ("ours", "theirs", "told"),
     [
-        (torch_equivalents.Adam(0.003), sgd(0.05), "SGD(learning_rate=0.05)"),
+        pytest.param(torch_equivalents.Adam(0.003), sgd(0.05), "SGD(learning_rate=0.05)", marks=pytest.mark.slow),
         (keras.optimizers.Adam(0.003), sgd(0.05, momentum=0.9), "SGD(learning_rate=0.05, momentum=0.9)"),
-        (keras.optimizers.SGD(0.05), lambda w: torch.optim.Adagrad(w, lr=0.01), "Adagrad(learning_rate=0.01)"),
+        pytest.param(
+            keras.optimizers.SGD(0.05),
+            lambda w: torch.optim.Adagrad(w, lr=0.01),
+            "Adagrad(learning_rate=0.01)",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["adam for sgd", "stock adam for momentum", "sgd for adagrad"],
 )

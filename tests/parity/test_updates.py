@@ -66,6 +66,7 @@ def test_the_same_updates_pass():
     assert check_parity(own(), steps=5).verdict != "diverged"
 
 
+@pytest.mark.slow
 def test_two_mistakes_in_one_update_are_two_places():
     found = judged(own(decay=0.0, epsilon=0.6)).diagnosis
     assert all((finding.rung, finding.proved) == ("first_update", True) for finding in found)

@@ -108,6 +108,7 @@ def test_sizes_share_a_trace_and_equal_stock(make, batches, traces, engine):
     assert count(entries) <= traces
 
 
+@pytest.mark.slow
 def test_what_the_garbage_collector_calls_is_no_part_of_a_step():
     """Hypothesis, say, leaves a function of its own there; it runs more or less often from one run to the next."""
 
