@@ -92,6 +92,7 @@ def test_any_number_and_type_of_labels(labels, rng):
     assert np.allclose(np.log(chances), estimator.predict_log_proba(x))
 
 
+@pytest.mark.slow
 def test_random_state_fixes_every_bit_and_none_does_not(some):
     def weights(**changes):
         estimator = BirdPlaneClassifier((16,), epochs=1, **{"random_state": 5, **changes}).fit(*some[:2])

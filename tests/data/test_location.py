@@ -165,6 +165,7 @@ def test_two_threads_fetch_once(tmp_path, copy_route):
     assert len(copy_route) == 1
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_first(tmp_path):
     program = (
         "import sys; from birdplane_keras.data.location import find_or_fetch\n"
