@@ -111,9 +111,9 @@ def test_a_library_is_on_again_after_a_failure():
 
     def fail():
         assert not torch.backends.mkldnn.enabled
-        raise OSError
+        raise OSError("as asked for")
 
-    with pytest.raises(OSError), composing([layer]):  # noqa: PT011
+    with pytest.raises(OSError, match="as asked for"), composing([layer]):
         fail()
     assert torch.backends.mkldnn.enabled == enabled
 

@@ -40,6 +40,17 @@ def test_a_flag_that_is_read_in_evaluation_is_told_with_its_line():
     assert "at test_evaluating.py:" in line
 
 
+def test_a_flag_is_told_beside_a_mistake_that_shows_in_training():
+    module = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.LeakyReLU(0.2), nn.Tanh(), nn.Linear(WIDTH, CLASSES))
+    model = stack(
+        (FEATURES,), [dense(FEATURES, WIDTH), layers.LeakyReLU(negative_slope=0.1), Flagged(), dense(WIDTH, CLASSES)]
+    )
+    slope, flag = judged(vector_pair(0, module=module, model=model, initialisation=False)).diagnosis
+    assert "negative_slope=0.1" in slope.parting["port"][0]
+    assert (flag.rung, flag.proved, slope.proved) == ("evaluation", False, False)
+    assert flag.parting["port"][0].startswith("mul(tanh, other=0.5)")
+
+
 @pytest.mark.slow
 def test_predictions_that_agree_part_nowhere(monkeypatch):
     """Control: the mistake is in the update, and what is predicted at the start is the same."""

@@ -108,3 +108,38 @@ def test_a_mistake_behind_wrong_data_is_told_in_the_same_run():
     object.__setattr__(pair, "keras_data", (inputs[:, ::-1].copy(), targets))
     causes = [finding.cause for finding in judged(pair).diagnosis]
     assert causes == ["flipped", "added_operation"]
+
+
+def functional(*layers_):
+    """A port of library layers alone, which have no line of source of the user's own."""
+    return stack((FEATURES,), [*layers_, dense(WIDTH, CLASSES)])
+
+
+def test_a_layer_in_half_precision_and_the_slope_behind_it_are_two():
+    module = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, CLASSES))
+    half = dense(FEATURES, WIDTH, dtype="mixed_bfloat16")
+    model = functional(half, layers.LeakyReLU(negative_slope=0.1))
+    first, second = judged(vector_pair(0, module=module, model=model, initialisation=False)).diagnosis
+    assert (first.cause, first.proved, second.proved) == ("precision", True, True)
+    assert "negative_slope=0.1" in second.parting["port"][0]
+
+
+def test_two_activations_side_by_side_are_two_though_the_reference_makes_each_of_them_somewhere():
+    module = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.ELU(0.5), nn.Softplus(), nn.Tanh(), nn.Linear(WIDTH, CLASSES))
+    activations = [layers.ELU(alpha=1.5, name="first"), layers.Activation("tanh", name="second")]
+    model = functional(dense(FEATURES, WIDTH), *activations, layers.Activation("tanh"))
+    found = judged(vector_pair(0, module=module, model=model, initialisation=False)).diagnosis
+    told = [line for finding in found for line in finding.parting["port"]]
+    assert all(finding.proved for finding in found)
+    assert any("in ELU first" in line for line in told), told
+    assert any("in Activation second" in line for line in told), told
+
+
+def test_one_mistake_in_a_row_of_alike_layers_is_one():
+    """Control: what follows from a mistake is none."""
+    module = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.ELU(0.5), nn.Softplus(), nn.Tanh(), nn.Linear(WIDTH, CLASSES))
+    model = functional(
+        dense(FEATURES, WIDTH), layers.ELU(alpha=1.5), layers.Activation("softplus"), layers.Activation("tanh")
+    )
+    (finding,) = judged(vector_pair(0, module=module, model=model, initialisation=False)).diagnosis
+    assert "alpha=1.5" in finding.parting["port"][0]

@@ -26,8 +26,7 @@ from birdplane_keras.parity import assert_parity, check_parity, torch_to_keras
 from birdplane_keras.parity.core.check import passed
 from birdplane_keras.parity.core.compare import compare_tensors
 from birdplane_keras.parity.core.judge import MATCHES, verdict
-
-layers = keras.layers
+from parity.middles import Own
 
 
 @pytest.fixture(autouse=True)
@@ -55,21 +54,10 @@ def copied_pair(change, **changes):
     return pair
 
 
-class Blend(layers.Layer):
-    """Adds something to some of its inputs; it has no weights, so nothing but its output can tell."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def call(self, inputs):
-        return self.function(inputs)
-
-
 def blended(function, **changes):
-    """A pair whose port does something more to its outputs."""
+    """A pair whose port does something more to its outputs, without weights: nothing but the outputs can tell."""
     widths = [dense(FEATURES, 16, "relu"), dense(16, 16, "relu"), dense(16, CLASSES)]
-    return vector_pair(0, model=stack((FEATURES,), [*widths, Blend(function)]), **changes)
+    return vector_pair(0, model=stack((FEATURES,), [*widths, Own(function)]), **changes)
 
 
 def test_the_pairs_of_this_file_pass_without_their_fault():

@@ -26,6 +26,7 @@ class Place:
         graph: The same as a small graph.
         kind: What they are, and what they are given: equal for places that part alike.
         weights: Names of the port's weights that the operations there take, or the last layers before them have.
+        units: The lines, or layers, of the port's operations.
         stand: The port's operations that, put into the reference, let it do what the port does; `None` where none were
             found.
     """
@@ -34,6 +35,7 @@ class Place:
     graph: Graph
     kind: tuple
     weights: Collection[str]
+    units: Collection[tuple[str, int] | str]
     stand: Stand | None
 
 
@@ -93,6 +95,7 @@ def place_of(found: Parting, port: Program, reference: Program, stand: Stand | N
         graph=graph_of(found, port, reference),
         kind=kind_of(found),
         weights=weights_before(port, [each.number for each in found.port]),
+        units={each.unit for each in found.port},
         stand=stand,
     )
 

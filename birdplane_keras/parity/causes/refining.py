@@ -6,7 +6,7 @@ from birdplane_keras.parity.causes.pairing import alike
 from birdplane_keras.parity.causes.proving import Search
 from birdplane_keras.parity.causes.stand import Stand
 from birdplane_keras.parity.core.records import Probe
-from birdplane_keras.parity.programs.alignment import Parting
+from birdplane_keras.parity.programs.alignment import Known, Parting
 from birdplane_keras.parity.programs.composed import is_fused
 from birdplane_keras.parity.programs.program import FORWARD, Operation, Program
 from birdplane_keras.parity.programs.regions import consumers
@@ -16,7 +16,7 @@ PRODUCTS = ("mm", "add", "addmm")  # a layer's, which either side may write as o
 
 
 def smaller(sides: Sides, search: Search, stand: Stand, found: Parting) -> Stand | None:
-    """Returns what stands for the first line of a region that covers several; `None` where that explains nothing.
+    """Returns what stands for the first line, or layer, of a region that covers several; `None`: it explains nothing.
 
     It explains all that the region does, or it is the first of two mistakes, one right behind the other: the second is
     then explained by itself, by other operations.
@@ -24,18 +24,18 @@ def smaller(sides: Sides, search: Search, stand: Stand, found: Parting) -> Stand
     port, reference = sides.port, sides.reference
     if not (found.port and found.reference):
         return None
-    ours, theirs = last_of_line(port.program, found.port[0]), last_of_line(reference, found.reference[0])
-    lines = ours.line is not None and theirs.line is not None
+    ours, theirs = last_of_unit(port.program, found.port[0]), last_of_unit(reference, found.reference[0])
+    units = bool(ours.unit and theirs.unit) and type(ours.unit) is type(theirs.unit)
     kinds = kind_of(Parting(port=[ours], reference=[theirs]))
     otherwise = ours.name == theirs.name and kinds[0] != kinds[1]  # one operation, given something else
-    if ours.number >= stand.replay.region.end or not (lines or otherwise):
+    if ours.number >= stand.replay.region.end or not (units or otherwise):
         return None
     first = search.stand_for(theirs.value, ours.number)
     if first is not None and leads_on(sides, search, stand, first, theirs):
         return first
     if ours.name == theirs.name:
         return None
-    alone = len(found.port) == 1 and ours.line != port.program[stand.replay.region.end].line
+    alone = len(found.port) == 1 and ours.unit != port.program[stand.replay.region.end].unit
     for source in found.port[0].sources:  # or put behind what both sides have
         first = search.stand_for(source.value, ours.number)
         if first is not None and (first.complete or first.gained or first.coarse or alone):
@@ -58,27 +58,54 @@ def leads_on(sides: Sides, search: Search, stand: Stand, first: Stand, theirs: O
     rest = Search(case.after(case.failed, changes, probe), port, foreign).find()
     if rest is None or rest.complete < stand.complete or rest.gained < stand.gained:
         return False
-    known = {(each.name, repr(each.arguments)) for each in reference if each.phase == FORWARD}
     second = [port.program[n] for n in rest.replay.region.operations if port.program[n].name not in PRODUCTS]
-    own = any((each.name, repr(each.arguments)) not in known for each in second if not each.reshapes)
-    own = own or not alike(rest.seen.name, port.program[rest.replay.region.end].name)
+    made = [kind(each) for each in second if not each.reshapes]
+    kinds = {kind(each) for each in reference if each.phase == FORWARD}
+    own = any(each not in kinds for each in made) or not alike(
+        rest.seen.name, port.program[rest.replay.region.end].name
+    )
+    meant = made_there(rest, search, reference)
+    own = own or (bool(made) and meant is not None and sorted(made) != sorted(meant))
     later = any(each.name == theirs.name for each in second)  # the port has put something before it
     # Where the second makes nothing of its own, it is what the first leads to, in operations that both sides make.
     return own and not later
 
 
-def last_of_line(program: Program, operation: Operation) -> Operation:
-    """Returns the last operation of the line of source that an operation is of, in one go, that others take."""
-    line = [operation]
+def made_there(stand: Stand, search: Search, reference: Program) -> list[tuple[str, str]] | None:
+    """Returns what the reference does, before it is changed, where a region stands; `None` where that is not seen.
+
+    It is seen of functions that are one operation each.
+    """
+    found = []
+    forward = [each for each in reference if each.phase == FORWARD and not each.reshapes]
+    for seen in search.seen:
+        if seen.at.call in stand.replaced and not seen.at.taken:
+            known = Known.of([seen.value])
+            held = [each for each in forward if known.holds(each.value)]
+            if any(each.name in PRODUCTS for each in held):
+                continue
+            same = [each for each in held if alike(seen.name, each.name)]
+            if not same:
+                return None
+            found.append(kind(same[0]))
+    return found
+
+
+def kind(operation: Operation) -> tuple[str, str]:
+    """Returns what an operation does, whatever it takes."""
+    return operation.name, repr(operation.arguments)
+
+
+def last_of_unit(program: Program, operation: Operation) -> Operation:
+    """Returns the last operation of the unit that an operation is of, in one go, that others take."""
+    unit = [operation]
     for each in program.operations[operation.number + 1 :]:
-        if each.phase != FORWARD or each.line is None or operation.line is None:
+        if each.phase != FORWARD or not operation.unit or each.unit != operation.unit:
             break
-        if (each.line.file, each.line.number) != (operation.line.file, operation.line.number):
-            break
-        line += [] if each.reshapes else [each]
+        unit += [] if each.reshapes else [each]
     users = consumers(program)
-    taken = [each for each in line if any(user > line[-1].number for user in users.get(each.number, ()))]
-    return (taken or line)[-1]
+    taken = [each for each in unit if any(user > unit[-1].number for user in users.get(each.number, ()))]
+    return (taken or unit)[-1]
 
 
 def within_fused(sides: Sides, told: Parting) -> tuple[Parting, tuple[Program, Program]] | None:

@@ -87,24 +87,25 @@ class Walk:
         found: The places.
         explained: The rungs, from the one that failed on, at which the reference with all changes is the port.
         left: The first rung that they do not explain; `None` where there is none.
+        unasked: Whether that is `evaluation`, and nothing else parts there: what a network then computes is not asked
+            of operations that were seen in training.
     """
 
     found: list[Found] = field(default_factory=list)
     explained: list[str] = field(default_factory=list)
     left: str | None = None
+    unasked: bool = False
 
     @property
     def proved(self) -> bool:
-        """Whether all of what differs is explained.
+        """Whether all of what differs is explained."""
+        return bool(self.explained) and (self.left is None or self.unasked)
 
-        What a network computes in evaluation is not asked of operations that were seen in training.
-        """
-        return bool(self.explained) and (self.left is None or (self.left == "evaluation" and self.has_unnamed))
-
-    @property
-    def has_unnamed(self) -> bool:
-        """Whether operations of the port stand somewhere in the reference."""
-        return any(found.change is not None and not found.names for found in self.found)
+    def may_be_of_training(self, found: Found) -> bool:
+        """Whether a place in evaluation may be one at which operations of the port stand that were seen in training."""
+        units = None if found.place is None else {*found.place.units}
+        standing = [each.place for each in self.found if each.place is not None and not each.names]
+        return any(units is None or not units.isdisjoint(place.units) for place in standing)
 
 
 def walk(case: Case) -> Walk:
@@ -116,8 +117,8 @@ def walk(case: Case) -> Walk:
             here = here.after(replace(case.failed, name=walked.left, place=None), here.changes, here.reference)
         found = explain_place(here, port)
         if found.change is None:
-            if not (walked.left == "evaluation" and walked.has_unnamed):
-                walked.found.append(found)
+            walked.unasked = walked.left == "evaluation" and walked.may_be_of_training(found)
+            walked.found += [] if walked.unasked else [found]
             break
         walked.found.append(found)
         changes = [*here.changes, found.change]

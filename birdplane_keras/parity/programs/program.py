@@ -133,6 +133,11 @@ class Operation:
     layer: str = ""
     behind: int | None = None
 
+    @property
+    def unit(self) -> tuple[str, int] | str:
+        """The line of source that it is of, or the layer where only a library's is; empty where it is of neither."""
+        return self.layer if self.line is None else (self.line.file, self.line.number)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
