@@ -159,6 +159,7 @@ def test_evaluation_and_reporting_load_no_framework():
     assert not loaded & {"keras", "torch", "matplotlib"}
 
 
+@pytest.mark.slow
 def test_the_judge_loads_no_plugin_even_at_work():
     judged = """
 import birdplane_keras.parity

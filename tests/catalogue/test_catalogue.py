@@ -66,11 +66,10 @@ def test_a_clean_pair_raises_no_alarm(clean):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("clean", CLEAN, ids=lambda clean: clean.name)
-def test_a_clean_pair_raises_no_alarm_from_two_more_starts(clean):
+def test_a_clean_pair_raises_no_alarm_from_another_start(clean):
     """`scripts/faults.py` takes five seeds and 200 steps, and writes down what it found."""
-    for seed in (0 if clean not in CLEAN[::4] else 2, 1):
-        report = check_parity(clean.make(seed), steps=60, seed=seed)
-        assert report.verdict in MATCHES, str(report)
+    report = check_parity(clean.make(1), steps=60, seed=1)
+    assert report.verdict in MATCHES, str(report)
 
 
 @pytest.mark.slow

@@ -93,6 +93,7 @@ def test_what_is_cut_off_within_a_place_is_told_there():
     assert any("detach" in str(finding.parting["port"]) for finding in found), [str(each.parting) for each in found]
 
 
+@pytest.mark.slow
 def test_an_update_of_ones_own_is_proved_as_a_whole():
     class Signed(keras.optimizers.SGD):
         def update_step(self, gradient, variable, learning_rate):

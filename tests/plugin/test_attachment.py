@@ -112,6 +112,7 @@ def test_explain_names_engines_rewrites_and_counts():
     assert "update: plain SGD, w -= rate * gradient" in said
 
 
+@pytest.mark.slow
 def test_a_model_is_detached_for_a_while():
     model = make()
     fit(model)
@@ -196,6 +197,7 @@ def test_several_steps_per_execution_run_on_the_stock_path_too():
     assert close(several, (lambda model: (fit(model), model)[1])(make(None)))
 
 
+@pytest.mark.slow
 def test_an_attached_model_is_saved_and_loaded(tmp_path):
     model = make()
     fit(model)
