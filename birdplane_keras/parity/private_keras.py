@@ -42,3 +42,8 @@ def dropout_replaced(function: Dropout) -> Iterator[Dropout]:
         yield before
     finally:
         torch_random.dropout = before
+
+
+def own_variables(layer: Any) -> list[Any]:
+    """Returns the weights that a layer has made itself, without those of the layers in it."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]

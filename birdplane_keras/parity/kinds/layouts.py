@@ -198,6 +198,27 @@ def rows(start: int, stop: int) -> Joint:
     )
 
 
+def part(shape: tuple[int, ...], axis: int, groups: int, parts: int, index: int) -> Joint:
+    """One of several parts of a PyTorch tensor along an axis; in each of the groups that the axis falls into first.
+
+    Query, key and value in one tensor are three parts in one group, or in a group for each head.
+    """
+    length = shape[axis] // (groups * parts)
+    split = (*shape[:axis], groups, parts, length, *shape[axis + 1 :])
+    whole = (*shape[:axis], groups * length, *shape[axis + 1 :])
+    places = (slice(None),) * (axis + 1) + (index,)
+
+    def read(value: np.ndarray) -> np.ndarray:
+        return value.reshape(split)[places].reshape(whole)
+
+    def write(view: np.ndarray, now: Sequence[np.ndarray]) -> list[np.ndarray]:
+        written = np.array(now[0], order="C")
+        written.reshape(split)[places] = view.reshape(*shape[:axis], groups, length, *shape[axis + 1 :])
+        return [written]
+
+    return Joint(read=read, write=write, read_gradient=lambda gradient: None if gradient is None else read(gradient))
+
+
 def matched(
     *,
     name: str,

@@ -1,6 +1,6 @@
 """Which Keras layer is which PyTorch module, and which variable is which tensor: by order and kind, or as told."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from birdplane_keras.parity.kinds.registry import keras_units, layers_of, torch_
 from birdplane_keras.parity.matching.as_told import match_as_told, match_variable
 from birdplane_keras.parity.matching.by_kind import ambiguous_groups, match_by_kind
 from birdplane_keras.parity.matching.by_name import match_by_name
+from birdplane_keras.parity.matching.by_use import Walked, take_over
 from birdplane_keras.parity.matching.feature_order import read_graph
 from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, count, tensors_of
 
@@ -51,11 +52,17 @@ class Matching:
         return replace(self, layers=tuple(layers.values()), ambiguous=groups)
 
 
-def match_layers(keras_model: Any, torch_module: nn.Module, mapping: LayerMapping | None = None) -> Matching:
+def match_layers(
+    keras_model: Any,
+    torch_module: nn.Module,
+    mapping: LayerMapping | None = None,
+    look: Callable[[Callable[[], Ledger]], Walked] | None = None,
+) -> Matching:
     """Finds the counterpart of every weight.
 
-    The i-th layer of a kind is the i-th module of that kind, both in the order of registration, nested ones included.
-    A weight of a layer of one's own is the parameter of the same last name and shape, where there is one such.
+    By its use, where both models can be looked at as they predict. What that does not tell: the i-th layer of a kind is
+    the i-th module of that kind, both in the order of registration, nested ones included; a weight of a layer of one's
+    own is the parameter of the same last name and shape, where there is one such.
     Integer buffers, and buffers of modules of no known kind, are left alone.
 
     Args:
@@ -65,6 +72,7 @@ def match_layers(keras_model: Any, torch_module: nn.Module, mapping: LayerMappin
             models, whose layers are then matched within. Keras variable path -> PyTorch tensor name of the same shape,
             or (name, axes) where axes transposes PyTorch's tensor into Keras'. What is mapped so is taken as said: no
             order of flattened features is applied to it.
+        look: Looks at both as they predict, and returns what was found; it is given what makes an empty ledger.
 
     Returns:
         the matching, which also lists what does not fit.
@@ -82,8 +90,14 @@ def match_layers(keras_model: Any, torch_module: nn.Module, mapping: LayerMappin
     ours, theirs = ledger.open(keras_units(keras_model)), ledger.open(torch_units(torch_module))
     for name, target in mapping.items():
         ours, theirs = match_as_told(ledger, keras_model, torch_module, (name, target), (ours, theirs))
+    walked = Walked() if look is None else look(lambda: Ledger(tensors=ledger.tensors, orders=ledger.orders))
+    done = take_over(ledger, walked, theirs, torch_module)
+    ours = [u for u in ours if id(u.layer) not in done and not ledger.members(u) <= ledger.settled]
+    theirs = [u for u in theirs if id(u) not in done and not ledger.members(u) <= ledger.settled]
     left, right = match_by_kind(ledger, ours, theirs)
     doubted = ambiguous_groups(ledger, [unit for unit in ours if unit not in left], graph.made_by)
+    if walked.right:
+        doubted = []
     for unit in left:
         ledger.complain_of_variables(unit.variables.values(), no_counterpart(ours, theirs, unit.kind))
     for other in right:

@@ -21,12 +21,13 @@ from birdplane_keras.parity.core.records import (
     Scores,
     Tensors,
 )
-from birdplane_keras.parity.matching.match import Matching, match_layers
+from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair, check_pair
 from birdplane_keras.parity.sides.examples import build_batches, keras_view, named_leaves, plan_batches
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.layers import compare_layers
+from birdplane_keras.parity.sides.matching import match_pair
 from birdplane_keras.parity.sides.outlines import outline_of_port, outline_of_reference
 from birdplane_keras.parity.sides.steps import GLIMPSED, read_port, read_reference, read_rung
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -53,8 +54,7 @@ class PairBench:
     def __init__(self, pair: Pair, seed: int) -> None:
         check_pair(pair)
         self.pair, self.seed = build_batches(pair, seed), seed
-        matching = match_layers(pair.keras_model, pair.torch_module, pair.mapping)
-        self.matching: Matching = matching.updating(updated_tensors(pair))
+        self.matching: Matching = match_pair(pair).updating(updated_tensors(pair))
         self.host = KerasHost(self.pair, self.matching)
         self._as_built: tuple[Tensors, Tensors] | None = self.host.view.weights(), self.reference().weights()
 

@@ -1,0 +1,206 @@
+"""How the weights of a Keras layer may be those of a part of the reference: which is which, in which layout."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice, product
+from typing import Any
+
+import numpy as np
+
+from birdplane_keras.parity.kinds import layouts
+from birdplane_keras.parity.kinds.kind import KerasUnit
+from birdplane_keras.parity.kinds.layouts import Joint, Turn
+from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, match_units
+from birdplane_keras.parity.matching.uses import Use
+from birdplane_keras.parity.programs.layouts import Layout
+from birdplane_keras.parity.programs.layouts import layouts as layouts_between
+
+MOST_FITS = 24  # ways to give each variable a tensor
+MOST_TURNS = 16  # layouts, of each of them
+MOST_PARTS = 8  # that one tensor of PyTorch may hold of a kind: query, key and value in one
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFit:
+    """A Keras variable and the PyTorch tensors that may be its counterpart; `label` names a part of a tensor."""
+
+    variable: Any
+    names: tuple[str, ...]
+    turn: Turn
+    joint: Joint
+    label: str = ""
+
+    @property
+    def key(self) -> tuple[tuple[str, ...], str]:
+        """What of PyTorch's it takes."""
+        return self.names, self.label
+
+    def value(self, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the variable's value."""
+        return self.turn.back(self.joint.read(*(weights[name] for name in self.names)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A Keras layer and the uses that may be its counterpart.
+
+    Args:
+        layer: Of Keras.
+        uses: The uses, from the one that takes what the layer takes to the one that makes what it makes.
+        weights: Its variables, each with its tensors.
+        unit: The layer as its kind takes it, where it and the one use are of one kind.
+        whole: Whether no variable and no tensor is left over.
+    """
+
+    layer: Any
+    uses: Sequence[Use]
+    weights: Sequence[WeightFit]
+    unit: KerasUnit | None = None
+    whole: bool = True
+
+
+def fits_of_kind(unit: KerasUnit, use: Use, ledger: Callable[[], Ledger]) -> Iterator[Fit]:
+    """Yields the fit of two layers of one kind, if their shapes allow it.
+
+    Args:
+        unit: Of Keras.
+        use: Of a module of the same kind.
+        ledger: Makes an empty ledger.
+    """
+    if use.unit is None:
+        return
+    trial = ledger()
+    match_units(trial, unit, use.unit)
+    match: LayerMatch = trial.layers[-1]
+    codes = {problem.code for problem in trial.problems.values()}
+    if not codes & {"shape", "refused"} and match.tensors:
+        weights = [
+            WeightFit(
+                variable=trial.variables[each.name],
+                names=each.torch,
+                turn=Turn(there=each.from_keras, back=each.to_keras),
+                joint=Joint(read=each.from_torch, write=each.to_torch, read_gradient=each.gradient_from_torch),
+                label="" if each.whole else each.name,
+            )
+            for each in match.tensors
+        ]
+        yield Fit(layer=unit.layer, uses=[use], weights=weights, unit=unit, whole=not codes)
+
+
+def fits_by_size(
+    layer: Any, variables: Sequence[Any], uses: Sequence[Use], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[Fit]:
+    """Yields the fits in which every variable has as many numbers as a tensor, or as a part of one.
+
+    Args:
+        layer: Of Keras.
+        variables: Its own.
+        uses: One, or several in a row.
+        shapes: Of PyTorch's tensors by dotted name.
+    """
+    names = list(dict.fromkeys(name for use in uses for name in use.tensors.values()))
+    orders = list(islice(assignments(variables, names, shapes), MOST_FITS))
+    whole = len(variables) == len(names)
+    for chosen in orders:
+        options = [options_of(v, name, shapes[name]) for v, name in zip(variables, chosen, strict=True)]
+        labels = [{*each} for each in options if "" not in each]
+        for label in sorted(set.intersection(*labels)) if labels else [""]:  # the same part of kernel and bias
+            for weights in islice(product(*(each.get(label) or each[""] for each in options)), MOST_TURNS):
+                yield Fit(layer=layer, uses=uses, weights=weights, whole=whole)
+
+
+def assignments(
+    variables: Sequence[Any], names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[list[str]]:
+    """Yields the ways to give each variable a tensor of its own of its size, or of several times its size.
+
+    Those come first in which names agree, and in which a vector is a vector.
+    """
+    if not variables:
+        yield []
+        return
+    variable, rest = variables[0], variables[1:]
+    fitting = [name for name in names if parts_in(variable, shapes[name])]
+
+    def unlike(name: str) -> tuple:
+        size, shape = int(np.prod(variable.shape)), shapes[name]
+        return (
+            parts_in(variable, shape) != 1,
+            alike(variable.name, name.rpartition(".")[2]) == 0,
+            len(squeezed(shape)) != len(squeezed(tuple(variable.shape))) and size > 1,
+        )
+
+    for name in sorted(fitting, key=unlike):
+        for others in assignments(rest, [each for each in names if each != name], shapes):
+            yield [name, *others]
+
+
+def parts_in(variable: Any, shape: tuple[int, ...]) -> int:
+    """Returns how many variables of this size a tensor of this shape holds; 0 where that is no small whole number."""
+    size, whole = int(np.prod(variable.shape)), int(np.prod(shape))
+    if size == 0 or whole % size:
+        return 0
+    parts = whole // size
+    few = any(length % parts == 0 for length in shape[:2])  # cut along the axis of the outputs
+    return parts if parts == 1 or (parts <= MOST_PARTS and few and max(shape) > 1) else 0
+
+
+def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns a shape without its unit axes."""
+    return tuple(size for size in shape if size != 1)
+
+
+def options_of(variable: Any, name: str, shape: tuple[int, ...]) -> dict[str, list[WeightFit]]:
+    """Returns the ways in which a variable may be a tensor, or a part of it, by the part; the usual ones first."""
+    ours, parts = tuple(variable.shape), parts_in(variable, shape)
+    fit = partial(WeightFit, variable=variable, names=(name,))
+    if parts == 1:
+        return {"": [fit(turn=turn, joint=layouts.single()) for turn in turns(ours, shape)]}
+    found: dict[str, list[WeightFit]] = {}
+    for axis in (axis for axis, length in enumerate(shape[:2]) if length % parts == 0):
+        view = (*shape[:axis], shape[axis] // parts, *shape[axis + 1 :])
+        for groups in sorted({1, *(size for size in ours if shape[axis] % (parts * size) == 0)}):
+            for index in range(parts):
+                label = f"{groups}x{parts}:{index}"
+                joint = layouts.part(shape, axis, groups, parts, index)
+                found.setdefault(label, []).extend(fit(turn=t, joint=joint, label=label) for t in turns(ours, view))
+    return found
+
+
+def turns(ours: tuple[int, ...], view: tuple[int, ...]) -> list[Turn]:
+    """Returns the turns between a variable's shape and that of a view; of kernels, those of linear layers first."""
+    found = list(layouts_between(view, ours))
+
+    def unusual(layout: Layout) -> bool:
+        kernel = len(squeezed(view)) > 1 and layout.of_its_own and layout.axes[-1] == 0
+        return not kernel
+
+    if len(squeezed(view)) == 2 and len(squeezed(ours)) >= 2:
+        found = sorted(found, key=unusual)
+    return [turn_of(layout, ours, view) for layout in found]
+
+
+def turn_of(layout: Layout, ours: tuple[int, ...], view: tuple[int, ...]) -> Turn:
+    """Returns a layout as a turn."""
+    axes = layout.axes
+    if layout.of_its_own:
+        between = tuple(view[axis] for axis in axes)
+        return layouts.chain(layouts.reshaped(ours, between), layouts.transposed(*np.argsort(axes).tolist()))
+    between = tuple(ours[axis] for axis in np.argsort(axes))
+    return layouts.chain(layouts.transposed(*np.argsort(axes).tolist()), layouts.reshaped(between, view))
+
+
+def alike(one: str, other: str) -> int:
+    """Returns how much two names say the same: 2 for equal last words, 1 where one begins the other, else 0."""
+    ours, theirs = (last_word(name) for name in (one, other))
+    if ours == theirs:
+        return 2
+    return int(bool(ours and theirs) and (ours.startswith(theirs) or theirs.startswith(ours)))
+
+
+def last_word(name: str) -> str:
+    """Returns the last word of a name: that of a layer, without numbers and what all layers are called."""
+    words = [word for word in name.lower().replace("/", ".").replace("_", ".").split(".") if word]
+    words = [word for word in words if not word.isdigit() and word not in ("proj", "dense", "layer", "weight")]
+    return words[-1] if words else ""

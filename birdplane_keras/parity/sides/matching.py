@@ -1,0 +1,82 @@
+"""Matches the weights of a pair: both models are looked at as they predict a few of its examples."""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import keras
+import torch
+
+from birdplane_keras.parity.matching.by_use import Walked, match_by_use
+from birdplane_keras.parity.matching.drawing import draw_weights
+from birdplane_keras.parity.matching.ledger import Ledger
+from birdplane_keras.parity.matching.match import Matching, match_layers
+from birdplane_keras.parity.matching.same import same_numbers
+from birdplane_keras.parity.matching.uses import read_uses
+from birdplane_keras.parity.pair import Pair
+from birdplane_keras.parity.private_keras import layers_of
+from birdplane_keras.parity.sides.examples import keras_view, mapped, named_leaves, take
+from birdplane_keras.parity.sides.keras_run import as_fit_gives, flat
+from birdplane_keras.parity.sides.plain import plain_state, put_back
+
+EXAMPLES = slice(4)  # that both models predict
+
+
+def match_pair(pair: Pair) -> Matching:
+    """Returns the matching of a pair's models. Both are as before afterwards."""
+    return match_layers(pair.keras_model, pair.torch_module, pair.mapping, partial(look, pair))
+
+
+def look(pair: Pair, ledger: Callable[[], Ledger]) -> Walked:
+    """Looks at both models of a pair as they predict; finds nothing where one of them cannot."""
+    data = take(pair.data, EXAMPLES)
+    inputs = keras_view(pair, data)[0] if pair.keras_data is None else take(pair.keras_data[0], EXAMPLES)
+    given = keras.tree.map_structure(as_fit_gives, inputs)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = copy.deepcopy(pair.torch_module).eval()
+            draw_weights(module)
+            outputs: list[Any] = []
+            tensors = mapped(lambda array: torch.as_tensor(array).to(device_of(module)), data[0])
+            called = tensors if isinstance(tensors, tuple | list) else (tensors,)
+            uses = read_uses(module, lambda: outputs.append(module(*called)))
+        expected = keras.tree.map_structure(lambda tensor: tensor.detach().cpu().numpy(), outputs[0])
+        turned = expected if pair.outputs_to_keras is None else pair.outputs_to_keras(expected)
+        wanted = named_leaves(turned, "outputs")
+
+        def predict() -> bool:
+            with torch.no_grad():
+                made = flat(pair.keras_model(given, training=False))
+            return made.keys() == wanted.keys() and all(
+                same_numbers(torch.as_tensor(made[name]), torch.as_tensor(wanted[name])) for name in wanted
+            )
+
+        with as_before(pair.keras_model):
+            return match_by_use(pair.keras_model, uses, ledger, predict)
+    except Exception:  # whatever a model raises that cannot be called so: the judge will say it
+        return Walked()
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Returns the device that a module's weights lie on."""
+    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def as_before(model: keras.Model) -> Iterator[None]:
+    """Gives a model its weights, and what its layers count with, back afterwards."""
+    layers = layers_of(model)
+    values = [(variable, variable.value.detach().clone()) for variable in model.variables]
+    plain = [plain_state(layer) for layer in layers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for variable, value in values:
+                variable.value.copy_(value)
+        for layer, state in zip(layers, plain, strict=True):
+            put_back(layer, state)
