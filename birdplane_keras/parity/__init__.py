@@ -12,6 +12,7 @@ _OWNERS = {
     "channels_last": "pair",
     "check_parity": "check",
     "assert_parity": "check",
+    "check_forward": "check",
     "torch_to_keras": "matching.transfer",
     "keras_to_torch": "matching.transfer",
     "TransferError": "matching.transfer",

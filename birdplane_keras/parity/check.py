@@ -16,8 +16,9 @@ from birdplane_keras.parity.core.judge import judge, verdict
 from birdplane_keras.parity.core.result import Result
 from birdplane_keras.parity.core.series import describe_trajectory
 from birdplane_keras.parity.core.training import Training
-from birdplane_keras.parity.pair import Pair
+from birdplane_keras.parity.pair import Pair, count_examples
 from birdplane_keras.parity.sides.bench import PairBench
+from birdplane_keras.parity.sides.forward import ForwardBench
 from birdplane_keras.parity.sides.trying import try_both
 
 STARTS: dict[str, dict[str, Any]] = {  # rung -> what gives the port the reference's start there
@@ -48,13 +49,39 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
         raise PairError(f"expected at least 1 step, received {steps}")
     settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed}
     try:
-        bench = PairBench(pair, seed)
+        bench = PairBench(pair, seed) if pair.trains else ForwardBench(pair, seed)
         with bench.host.judged():
             try_both(bench)
             result = examine(bench, steps=steps, settings=settings)
         return with_the_rest(result, pair, steps=steps, seed=seed)
     except SystemExit as error:
         raise PairError(f"expected a pair whose code does not end the program, received {first_line(error)}") from error
+
+
+def check_forward(*, torch_module: torch.nn.Module, keras_model: keras.Model, inputs: Any, **more: Any) -> Result:
+    """Tells whether a Keras model predicts what its PyTorch reference does.
+
+    Neither need be compiled or trained, and both are left as they were found. The reference's weights are given to the
+    port, unless `weights="as_given"`. The forward pass is made in the mode that the reference is in, and in evaluation
+    mode; each output may differ by a multiple of the rounding that is measured in copies of the reference.
+
+    Args:
+        torch_module: The reference.
+        keras_model: The port, on the torch backend.
+        inputs: As the reference takes them: arrays (N, ...), a tuple of them, or a dictionary by the names of its
+            arguments.
+        more: Of `Pair`, such as `to_keras` and `outputs`; and `seed`.
+
+    Returns:
+        as `check_parity`; the rungs that need a step of training are left out, and said to be.
+
+    Raises:
+        PairError: As `check_parity`.
+    """
+    seed = more.pop("seed", 0)
+    more.setdefault("batch_size", min(count_examples(inputs), 32))
+    pair = Pair(torch_module=torch_module, keras_model=keras_model, data=(inputs, ()), **more)
+    return check_parity(pair, seed=seed)
 
 
 def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Result:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -22,15 +23,21 @@ class Pair:
     Neither is changed by the judge: it works on copies of the reference, and gives the port its values back.
 
     Args:
-        keras_model: Compiled; its loss, optimizer and metrics are read from it. On the torch backend.
+        keras_model: Compiled, if it is trained; its loss, optimizer and metrics are read from it. On the torch backend.
         torch_module: The reference.
-        torch_loss: From (outputs, targets) to a scalar tensor, such as `torch.nn.CrossEntropyLoss()`.
+        torch_loss: From (outputs, targets) to a scalar tensor, such as `torch.nn.CrossEntropyLoss()`. `None`, with
+            the optimizer: nothing is trained, and only what the models predict is compared, in the mode that the
+            reference is in.
         torch_optimizer: Over the reference's parameters.
-        data: Inputs and targets as the reference takes them: NumPy arrays (N, ...), or tuples of arrays where there
-            are several. Inputs are given to the module by position.
+        data: Inputs and targets as the reference takes them: NumPy arrays (N, ...), tuples of arrays where there are
+            several, which are given to the module by position, or dictionaries, which are given by name. No targets,
+            `()`, where nothing is trained.
         batch_size: Examples in a batch; the last of an epoch may have fewer.
-        to_keras: From the reference's inputs to the port's layout, for example `channels_last`.
+        to_keras: From the reference's inputs to the port's layout, for example `channels_last`; or, for inputs by
+            name, the reference's name -> the port's, of those that have another.
         targets_to_keras: The same for the targets, for example to one-hot.
+        outputs: What counts of the outputs, where not all do: the reference's key, attribute or place -> the port's,
+            or one that both sides have.
         outputs_to_keras: The same for the outputs, where the port's have another layout or shape.
         keras_data: Inputs and targets as the port's own pipeline makes them, in the same order of examples. `None`:
             the reference's, turned by the two functions above.
@@ -66,12 +73,13 @@ class Pair:
 
     keras_model: keras.Model
     torch_module: torch.nn.Module
-    torch_loss: Callable[[Any, Any], torch.Tensor]
-    torch_optimizer: torch.optim.Optimizer
+    torch_loss: Callable[[Any, Any], torch.Tensor] | None = None
+    torch_optimizer: torch.optim.Optimizer | None = None
     data: tuple[Any, Any]
     batch_size: int = 32
-    to_keras: Callable[[Any], Any] | None = None
+    to_keras: Callable[[Any], Any] | Mapping[str, str] | None = None
     targets_to_keras: Callable[[Any], Any] | None = None
+    outputs: str | int | Mapping[str | int, str | int] | None = None
     outputs_to_keras: Callable[[Any], Any] | None = None
     keras_data: tuple[Any, Any] | None = None
     inputs_by_epoch: Callable[[int], Any] | None = None
@@ -92,6 +100,32 @@ class Pair:
     search_seconds: float = 60.0
     source: str | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Whether the models are trained; else only what they predict is compared."""
+        return self.torch_loss is not None
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The reference's optimizer.
+
+        Raises:
+            RuntimeError: The pair is not trained.
+        """
+        if self.torch_optimizer is None:
+            raise RuntimeError("expected a pair that is trained")
+        return self.torch_optimizer
+
+    @property
+    def torch_outputs(self) -> Mapping[str, str | int] | None:
+        """What counts of the reference's outputs: name -> key, attribute or place; `None`: all."""
+        return None if self.outputs is None else {str(key): key for key in outputs_of(self.outputs)}
+
+    @property
+    def keras_outputs(self) -> Mapping[str, str | int] | None:
+        """The same of the port's, by the reference's names."""
+        return None if self.outputs is None else {str(key): other for key, other in outputs_of(self.outputs).items()}
+
     def __post_init__(self) -> None:
         for field, known in (("weights", WEIGHTS), ("schedule_by", SCHEDULES)):
             if getattr(self, field) not in known:
@@ -99,6 +133,29 @@ class Pair:
         for field, least in (("batch_size", 1), ("accumulation_steps", 1), ("search_seconds", 0)):
             if not getattr(self, field) >= least:
                 raise PairError(f"expected {field} of at least {least}, received {getattr(self, field)}")
+
+
+def turn_of(pair: Pair) -> Callable[[Any], Any]:
+    """Returns the function from the reference's inputs to the port's."""
+    if pair.to_keras is None:
+        return lambda inputs: inputs
+    return partial(renamed, names=pair.to_keras) if isinstance(pair.to_keras, Mapping) else pair.to_keras
+
+
+def renamed(inputs: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    """Returns inputs by the port's names.
+
+    Raises:
+        PairError: They have no names.
+    """
+    if not isinstance(inputs, Mapping):
+        raise PairError(f"expected inputs by name for to_keras={dict(names)}, received {type(inputs).__name__}")
+    return {names.get(name, name): value for name, value in inputs.items()}
+
+
+def outputs_of(outputs: str | int | Mapping[str | int, str | int]) -> Mapping[str | int, str | int]:
+    """Returns which outputs count, the reference's -> the port's."""
+    return outputs if isinstance(outputs, Mapping) else {outputs: outputs}
 
 
 def channels_last(images: np.ndarray) -> np.ndarray:
@@ -143,13 +200,16 @@ def check_pair(pair: Pair) -> None:
         raise PairError(f"expected a keras.Model as keras_model, received {type(pair.keras_model).__name__}")
     if not isinstance(pair.torch_module, torch.nn.Module) or isinstance(pair.torch_module, keras.Layer):
         raise PairError(f"expected a torch.nn.Module as torch_module, received {type(pair.torch_module).__name__}")
-    if not pair.keras_model.compiled or pair.keras_model.optimizer is None:
+    if (pair.torch_loss is None) != (pair.torch_optimizer is None):
+        raise PairError("expected torch_loss and torch_optimizer, or neither, received one of them")
+    if pair.trains and (not pair.keras_model.compiled or pair.keras_model.optimizer is None):
         raise PairError("expected a compiled Keras model, received one without a loss and an optimizer: compile() it")
     if not pair.keras_model.built:
         raise PairError("expected a built Keras model, received one without weights: give it an Input, or call it once")
     owned = {id(weight) for weight in pair.torch_module.parameters()}
-    given = [weight for group in pair.torch_optimizer.param_groups for weight in group["params"]]
-    if not any(id(weight) in owned for weight in given):
+    groups = [] if pair.torch_optimizer is None else pair.torch_optimizer.param_groups
+    given = [weight for group in groups for weight in group["params"]]
+    if pair.trains and not any(id(weight) in owned for weight in given):
         raise PairError("expected torch_optimizer over torch_module's parameters, received one over other tensors")
     examples = count_examples(pair.data)
     if pair.keras_inputs_by_epoch is not None and pair.inputs_by_epoch is None:

@@ -9,7 +9,6 @@ from birdplane_keras.parity.core.check import State
 from birdplane_keras.parity.core.finding import Finding, Fix
 from birdplane_keras.parity.core.first_steps import compare_probes
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
-from birdplane_keras.parity.sides.steps import read_port
 
 NOTHING = Fix(text="look at this place on both sides")
 MOST_TRIED = 24  # changes of the port that are made at once
@@ -77,16 +76,15 @@ def mended(case: Case, told: Iterable[Advised], helps: Callable[[], bool]) -> bo
 
 def passes_all(case: Case) -> bool:
     """Whether the port, as it is now, passes every rung of the first steps."""
-    port = Probe.of(read_port(case.bench.port(), case.plan))
-    return all(
-        compare_probes(rung, port, case.reference, case.climb.noise).state is not State.FAILED for rung in STEP_RUNGS
-    )
+    port = Probe.of(case.bench.read_port(case.plan))
+    rungs = [rung for rung in STEP_RUNGS if port.looked_at(rung)]
+    return all(compare_probes(rung, port, case.reference, case.climb.noise).state is not State.FAILED for rung in rungs)
 
 
 def gets_further(case: Case) -> bool:
     """Whether the port, as it is now, passes the rung that broke, or breaks at a later layer of the forward pass."""
-    port = Probe.of(read_port(case.bench.port(), case.plan))
-    for rung in STEP_RUNGS[: STEP_RUNGS.index(case.rung) + 1]:
+    port = Probe.of(case.bench.read_port(case.plan))
+    for rung in filter(port.looked_at, STEP_RUNGS[: STEP_RUNGS.index(case.rung) + 1]):
         check = compare_probes(rung, port, case.reference, case.climb.noise)
         if check.state is State.FAILED:
             return rung == case.rung == "forward" and breaks_later(case)

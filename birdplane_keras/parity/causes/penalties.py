@@ -61,7 +61,7 @@ def advice_of(case: Case, norm: str, least: int, amount: float) -> list[Advice]:
         + (f" and bias_regularizer=keras.regularizers.{norm}({wanted:g})" if least == 1 else "")
     )
     advice = [Advice(text=text, mend=with_strength(variables, norm, 0.0 if none else wanted))]
-    if any(group.get("weight_decay") for group in case.pair.torch_optimizer.param_groups):
+    if any(group.get("weight_decay") for group in case.pair.optimizer.param_groups):
         made = pytorchs_optimizer(case)
         if made is not None:
             advice.append(made)

@@ -64,7 +64,7 @@ class Search:
     def _look(self) -> list[Seen]:
         run = self.case.changed_run()
         seen = calls_of(run).seen = []
-        list(read_rung(run, self.port.rows, "loss"))
+        list(read_rung(run, self.port.rows, "loss" if self.case.pair.trains else "forward"))
         return seen
 
     def find(self) -> Stand | None:

@@ -223,6 +223,8 @@ def closeness(rung: str, port: Probe, changed: Probe, noise: Noise, *, blank: bo
 
     Numbers that are not ones on both sides are the same; where there are no others, the sides agree if `blank` says so.
     """
+    if not port.looked_at(rung):
+        return 0.0
     ours, theirs = port.beside(changed, rung), changed.beside(port, rung)
     if not ours or set(ours) != set(theirs):
         return np.inf

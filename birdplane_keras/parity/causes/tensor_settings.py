@@ -40,7 +40,7 @@ class Difference:
 
 def kinds(case: Case) -> tuple[OptimizerKind | None, OptimizerKind | None]:
     """Returns the kinds of both optimizers, the port's first."""
-    return kind_of_keras(case.pair.keras_model.optimizer), kind_of_torch(case.pair.torch_optimizer)
+    return kind_of_keras(case.pair.keras_model.optimizer), kind_of_torch(case.pair.optimizer)
 
 
 def differences(case: Case) -> list[Difference]:
@@ -67,7 +67,7 @@ def differences(case: Case) -> list[Difference]:
 
 def settings_of_reference(case: Case) -> dict[str, dict[str, Any]]:
     """Returns, for each matched weight that the reference's optimizer updates, its settings by Keras' names."""
-    optimizer = case.pair.torch_optimizer
+    optimizer = case.pair.optimizer
     kind = kind_of_torch(optimizer)
     named = dict(case.pair.torch_module.named_parameters(remove_duplicate=False))
     groups = {id(weight): group for group in optimizer.param_groups for weight in group["params"]}

@@ -127,7 +127,8 @@ def walk(case: Case) -> Walk:
             break
         here = here.after(here.failed, changes, changed)
         walked.left = left_of(case, changes, changed, [rung for each in walked.found for rung in each.coarse])
-    walked.explained = rungs if walked.left is None else rungs[: rungs.index(walked.left)]
+    explained = rungs if walked.left is None else rungs[: rungs.index(walked.left)]
+    walked.explained = [rung for rung in explained if case.port.looked_at(rung)]
     return walked
 
 

@@ -74,6 +74,7 @@ class ReferenceCopy(ReferenceRun, Protocol):
 class Bench(Protocol):
     """Both sides of a pair, ready to be run as often as the judge likes. A rung asks one of these for its facts."""
 
+    forward_only: bool  # whether nothing is trained: the rungs that need a step of training are left out
     exact_data: bool  # whether every bit of the inputs counts; else two roundings are allowed
 
     def recipes(self) -> tuple[Mapping[str, object], Mapping[str, object]] | None:

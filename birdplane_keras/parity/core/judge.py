@@ -1,7 +1,7 @@
 """Takes a pair up the ladder: the only way up. What trains the models is behind the protocols of `bench`."""
 
 from birdplane_keras.parity.core.bench import Bench
-from birdplane_keras.parity.core.check import Check, State, first_failure, not_reached
+from birdplane_keras.parity.core.check import Check, State, first_failure, left_out, not_reached
 from birdplane_keras.parity.core.climb import Climb
 from birdplane_keras.parity.core.rungs import LADDER
 
@@ -22,7 +22,10 @@ def judge(bench: Bench, *, steps: int) -> tuple[list[Check], Climb]:
     checks: list[Check] = []
     for rung in LADDER:
         broken = first_failure(checks)
-        checks.append(rung.take(climb) if broken is None else not_reached(rung.name, broken.name))
+        if rung.trains and bench.forward_only:
+            checks.append(left_out(rung.name, "forward_only", "the pair states no loss and no optimizer"))
+        else:
+            checks.append(rung.take(climb) if broken is None else not_reached(rung.name, broken.name))
     return checks, climb
 
 

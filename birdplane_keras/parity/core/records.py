@@ -12,6 +12,7 @@ States = Mapping[tuple[str, str], np.ndarray]  # (tensor, PyTorch's name of a st
 Rows = Sequence[np.ndarray]  # the numbers of each batch's examples
 
 STEP_RUNGS = ("forward", "loss", "gradients", "first_update", "optimizer_state", "evaluation")
+FORWARD_RUNGS = ("forward", "evaluation")  # of these, which a forward pass shows
 
 
 class Role(StrEnum):
@@ -59,6 +60,10 @@ class Probe:
             tensors[rung][name] = value
             roles[rung][name] = role
         return cls(tensors=tensors, roles=roles)
+
+    def looked_at(self, rung: str) -> bool:
+        """Whether the steps showed a rung: those of models that are not trained are forward passes."""
+        return rung in FORWARD_RUNGS or bool(self.tensors.get(rung))
 
     def beside(self, other: "Probe", rung: str) -> Tensors:
         """Returns the tensors of a rung that are to be compared with the other side's: a state that it lacks is not."""

@@ -133,7 +133,7 @@ class Walk:
         self._busy: Any = None  # the layer within which nothing is looked at
         self._done: set[int] = set()
         self._assigned: set[int] = set()
-        self._taken: set[tuple] = set()
+        self._taken: set[tuple[tuple[str, ...], str]] = set()
         self._open: dict[int, list[Fit]] = {}
         self._last = 0
         self.walked = Walked()
@@ -238,7 +238,13 @@ class Walk:
         else:
             for chain in self._chains(use):
                 fits += fits_by_size(layer, variables, chain, self._shapes)
-        return [fit for fit in fits if not any(weight.key in self._taken for weight in fit.weights)]
+        return [fit for fit in fits if not any(self._is_taken(weight.key) for weight in fit.weights)]
+
+    def _is_taken(self, key: tuple[tuple[str, ...], str]) -> bool:
+        """Whether tensors, or that part of them, belong to another layer; one tensor has its parts in one manner."""
+        names, label = key
+        others = [other for taken, other in self._taken if taken == names]
+        return label in others or any(other.partition(":")[0] != label.partition(":")[0] for other in others)
 
     def _chains(self, use: Use) -> Iterator[list[Use]]:
         """Yields a use alone, and with one that takes what it makes."""
@@ -264,14 +270,17 @@ class Walk:
 
     def _proved(self, fits: Sequence[Fit], again: Callable[[], Any]) -> list[Fit]:
         """Returns those of some fits with which the layer makes what the last of their uses makes."""
-        found: list[Fit] = []
+        found: dict[tuple, tuple[int, Fit]] = {}  # what is taken by what -> how alike the outputs are, and the fit
         for fit in fits:
-            wanted = fit.uses[-1].returned
-            if wanted is not None and not (found and found[0].uses[-1] is fit.uses[-1] and same_keys(found[0], fit)):
-                self._assign(fit)
-                if any(same_numbers(made, wanted, fit_parts(fit)) for made in outputs_of(fit.layer, again)):
-                    found.append(fit)
-        return found
+            wanted, key = fit.uses[-1].returned, taken_by(fit)
+            if wanted is None or (key in found and found[key][0] == 0):
+                continue
+            self._assign(fit)
+            likeness = [same_numbers(made, wanted, fit_parts(fit)) for made in outputs_of(fit.layer, again)]
+            best = min((each for each in likeness if each is not None), default=None)
+            if best is not None and (key not in found or best < found[key][0]):
+                found[key] = best, fit
+        return [fit for _, fit in sorted(found.values(), key=lambda each: each[0])]
 
     def _assign(self, fit: Fit) -> None:
         for weight in fit.weights:
@@ -326,10 +335,9 @@ def fit_parts(fit: Fit) -> tuple[int, int]:
     return int(index), int(shape.partition("x")[2])
 
 
-def same_keys(one: Fit, other: Fit) -> bool:
-    """Whether two fits give the same variables the same tensors, in whatever layout."""
-    ours, theirs = ({(id(w.variable), w.key) for w in fit.weights} for fit in (one, other))
-    return ours == theirs
+def taken_by(fit: Fit) -> tuple:
+    """Returns which variables are given which tensors, in whatever layout."""
+    return (id(fit.uses[-1]), *sorted((id(weight.variable), weight.key) for weight in fit.weights))
 
 
 def take_over(ledger: Ledger, walked: Walked, theirs: Sequence[TorchUnit], module: nn.Module) -> set[int]:

@@ -118,7 +118,17 @@ def part(
     unmeasured = np.zeros((len(port), 5))
     ours, _ = foreign_behind(port, Known(reference, noise), unmeasured, ends[0], apart[0], settled)
     theirs, _ = foreign_behind(reference, Known(port, unmeasured), noise, ends[1], apart[1], settled)
+    ours, theirs = without_masks(ours, theirs)
     return Parting(port=ours, reference=theirs) if ours or theirs else None
+
+
+def without_masks(ours: list[Operation], theirs: list[Operation]) -> tuple[list[Operation], list[Operation]]:
+    """Returns the first operations without truth values and whole numbers, where either side has others.
+
+    A mask is put together in many ways, and acts on the numbers that are told, if it differs.
+    """
+    numbers = [[each for each in side if not each.value.whole] for side in (ours, theirs)]
+    return (numbers[0], numbers[1]) if all(numbers) else (ours, theirs)
 
 
 def foreign_behind(

@@ -22,14 +22,14 @@ from birdplane_keras.parity.core.records import (
     Tensors,
 )
 from birdplane_keras.parity.matching.match import Matching
-from birdplane_keras.parity.pair import Pair, check_pair
+from birdplane_keras.parity.pair import Pair, check_pair, turn_of
 from birdplane_keras.parity.sides.examples import build_batches, keras_view, named_leaves, plan_batches
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.layers import compare_layers
 from birdplane_keras.parity.sides.matching import match_pair
 from birdplane_keras.parity.sides.outlines import outline_of_port, outline_of_reference
-from birdplane_keras.parity.sides.steps import GLIMPSED, read_port, read_reference, read_rung
+from birdplane_keras.parity.sides.steps import EVALUATED, GLIMPSED, read_port, read_reference, read_rung
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 REPEATED_STEPS = 2
@@ -50,11 +50,12 @@ class PairBench:
     """
 
     exact_data = False
+    forward_only = False
 
     def __init__(self, pair: Pair, seed: int) -> None:
         check_pair(pair)
         self.pair, self.seed = build_batches(pair, seed), seed
-        self.matching: Matching = match_pair(pair).updating(updated_tensors(pair))
+        self.matching: Matching = match_pair(self.pair).updating(updated_tensors(pair))
         self.host = KerasHost(self.pair, self.matching)
         self._as_built: tuple[Tensors, Tensors] | None = self.host.view.weights(), self.reference().weights()
 
@@ -70,7 +71,7 @@ class PairBench:
         expected = keras_view(self.pair, self.pair.data)
         given = expected if self.pair.keras_data is None else self.pair.keras_data
         both = [[named_leaves(side[0], "inputs"), named_leaves(side[1], "targets")] for side in (given, expected)]
-        turn = self.pair.to_keras or (lambda inputs: inputs)
+        turn = turn_of(self.pair)
         if self.pair.inputs_by_epoch is not None and self.pair.keras_inputs_by_epoch is not None:
             for epoch in range(EPOCHS_SHOWN):
                 both[0].append(named_leaves(self.pair.keras_inputs_by_epoch(epoch), "inputs"))
@@ -167,7 +168,10 @@ class PairBench:
 
     def read_reference(self, plan: Rows, *, double: bool = False, nudge: int | None = None) -> Iterator[Reading]:
         """The reference's first steps: as they are, in float64, or nudged."""
-        yield from read_reference(self.double() if double else self.reference(nudge=nudge, throughout=True), plan)
+        yield from self._readings(self.double() if double else self.reference(nudge=nudge, throughout=True), plan)
+
+    def _readings(self, run: TorchRun, plan: Rows, examples: int = EVALUATED) -> Iterator[Reading]:
+        yield from read_reference(run, plan, examples)
 
     def probe_changed(
         self, plan: Rows, change: Callable[[TorchRun], None], until: str | None = None, *, nudge: int | None = None
@@ -179,7 +183,7 @@ class PairBench:
         run = self.reference(nudge=nudge, throughout=True)
         try:
             change(run)
-            return Probe.of(read_reference(run, plan, GLIMPSED) if until is None else read_rung(run, plan[0], until))
+            return Probe.of(self._readings(run, plan, GLIMPSED) if until is None else read_rung(run, plan[0], until))
         except Exception:  # whatever a change that does not fit makes the reference raise
             return None
 
@@ -203,21 +207,24 @@ class PairBench:
         Every other nudged copy lies in memory in another order, too, if the module's own code can do with that.
         """
         if nudge is None:
-            return TorchRun(self.pair, self.matching)
+            return self._torch_run()
         relaid = nudge % 2 == 0 and self._works_relaid
-        return TorchRun(self.pair, self.matching, nudge=1000 * self.seed + nudge, throughout=throughout, relaid=relaid)
+        return self._torch_run(nudge=1000 * self.seed + nudge, throughout=throughout, relaid=relaid)
 
     @cached_property
     def _works_relaid(self) -> bool:
         try:
-            TorchRun(self.pair, self.matching, relaid=True).step(self.plan(1)[0])
+            self._torch_run(relaid=True).step(self.plan(1)[0])
         except PairError:  # a view() of a tensor whose axes lie otherwise
             return False
         return True
 
     def double(self) -> TorchRun:
         """A copy of the reference in float64, at its start."""
-        return TorchRun(self.pair, self.matching, dtype=torch.float64)
+        return self._torch_run(dtype=torch.float64)
+
+    def _torch_run(self, **how: Any) -> TorchRun:
+        return TorchRun(self.pair, self.matching, **how)
 
     def accuracies(self, port: Run, reference: Run) -> tuple[Scores, Scores] | None:
         """A pair is made of models, which report no accuracy."""
@@ -226,6 +233,8 @@ class PairBench:
 
 def updated_tensors(pair: Pair) -> set[str]:
     """Returns the names of the parameters that the reference's optimizer has: it trains no others."""
+    if pair.torch_optimizer is None:
+        return {name for name, weight in pair.torch_module.named_parameters() if weight.requires_grad}
     given = {id(weight) for group in pair.torch_optimizer.param_groups for weight in group["params"]}
     named = pair.torch_module.named_parameters(remove_duplicate=False)
     return {name for name, weight in named if id(weight) in given}

@@ -1,7 +1,8 @@
 """Changes calls of PyTorch functions: how Dropout is switched off, a weight stands for another, a mistake is made."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +38,22 @@ BY_CHANNEL = {
     torch.feature_alpha_dropout,
 }
 RATE = "dropout_p"  # what functions that drop on the way call their rate
+
+Given = tuple[torch.Tensor, ...] | dict[str, torch.Tensor]  # what a module is called with, by position or by name
+
+
+def given_to_module(tensors: Any, change: Callable[[tuple[torch.Tensor, ...]], Any] | None = None) -> Given:
+    """Returns inputs as a module is called with them, changed by a function of all of them if one is given."""
+    if isinstance(tensors, Mapping):
+        values = tuple(tensors.values()) if change is None else change(tuple(tensors.values()))
+        return dict(zip(tensors, values, strict=True))
+    given = tuple(tensors) if isinstance(tensors, tuple | list) else (tensors,)
+    return given if change is None else tuple(change(given))
+
+
+def call_module(module: torch.nn.Module, given: Given) -> Any:
+    """Calls a module by position or by name."""
+    return module(**given) if isinstance(given, dict) else module(*given)
 
 
 class Rewriting(TorchFunctionMode):
@@ -156,3 +173,17 @@ def attention_entries(func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     query, key = given.get("query"), given.get("key")  # (steps, N, features)
     heads = given.get("num_heads", 1)
     return 0 if query is None or key is None else int(heads * query.shape[0] * key.shape[0])
+
+
+@contextlib.contextmanager
+def without_dropout_between_layers(module: torch.nn.Module) -> Iterator[None]:
+    """Within it, the recurrent modules in a module do not drop between their layers."""
+    recurrent = [layer for layer in module.modules() if isinstance(layer, torch.nn.RNNBase)]
+    rates = [layer.dropout for layer in recurrent]
+    for layer in recurrent:
+        layer.dropout = 0.0
+    try:
+        yield
+    finally:
+        for layer, rate in zip(recurrent, rates, strict=True):
+            layer.dropout = rate

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from birdplane_keras.errors import PairError, errors_of_pair
-from birdplane_keras.parity.pair import Batches, Pair, count_examples, flatten
+from birdplane_keras.parity.pair import Batches, Pair, count_examples, flatten, turn_of
 
 VALIDATED = slice(256)  # of the data, where a pair has no validation data
 FUNCTIONS = (  # of a pair, that are called with arrays or numbers
@@ -122,7 +122,7 @@ def keras_view(pair: Pair, data: tuple[Any, Any]) -> tuple[Any, Any]:
     """Returns data of the reference as the port is to be fed: turned by the pair's two functions."""
     inputs, targets = data
     return (
-        inputs if pair.to_keras is None else pair.to_keras(inputs),
+        turn_of(pair)(inputs),
         targets if pair.targets_to_keras is None else pair.targets_to_keras(targets),
     )
 
@@ -146,6 +146,7 @@ def build_batches(pair: Pair, seed: int) -> Pair:
         PairError: The data are empty or of unequal lengths.
     """
     examples = count_examples(pair.data)
+    pair = replace(pair, to_keras=turn_of(pair) if pair.to_keras is not None else None)
     functions: dict[str, Any] = {n: named(n, function) for n in FUNCTIONS if (function := getattr(pair, n))}
     pair = replace(pair, **functions)
 
@@ -190,6 +191,6 @@ def augmentations(pair: Pair) -> tuple[Callable[[int], Any] | None, Callable[[in
     """Returns the functions from the epoch to its inputs, the reference's and the port's."""
     theirs, ours = pair.inputs_by_epoch, pair.keras_inputs_by_epoch
     if theirs is not None and ours is None:
-        turn = pair.to_keras or (lambda inputs: inputs)
+        turn = turn_of(pair)
         return theirs, lambda epoch: turn(theirs(epoch))
     return theirs, ours

@@ -21,6 +21,7 @@ from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import dropout_replaced, layers_of, seeds_of
 from birdplane_keras.parity.sides.examples import Epochs, port_examples, port_validation_inputs
 from birdplane_keras.parity.sides.listening import Heard, listening
+from birdplane_keras.parity.sides.outputs import flat
 from birdplane_keras.parity.sides.plain import PlainState, plain_state, put_back
 from birdplane_keras.parity.sides.views import KerasView
 
@@ -82,8 +83,8 @@ class KerasHost:
         self._dropout: Callable[..., Any] | None = None  # Keras' own, while another is in its place
         self.built = False  # whether the model has built what it builds at its first batch
         self.takes_three = False  # whether the port's own `train_step` wants weights of examples, too
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.model.trainable_variables)
         self._random = torch.get_rng_state()
         self._metrics = [(variable, variable.value.detach().clone()) for variable in self.model.metrics_variables]
         self._gradients = [(weight.value, weight.value.grad) for weight in self.model.trainable_weights]
@@ -92,8 +93,17 @@ class KerasHost:
 
     @property
     def optimizer(self) -> Any:
-        """The model's optimizer."""
-        return self.model.optimizer
+        """The model's optimizer; `None` where the pair is not trained."""
+        return self.model.optimizer if self.pair.trains else None
+
+    @property
+    def training(self) -> bool:
+        """The mode that the port is called in: as it is trained, or as the reference is."""
+        return self.pair.trains or self.pair.torch_module.training
+
+    def named(self, outputs: Any) -> dict[str, np.ndarray]:
+        """Returns name -> output of what the model returns, those that count."""
+        return flat(outputs, self.pair.keras_outputs)
 
     @property
     def plugin(self) -> Any:
@@ -187,7 +197,8 @@ class KerasHost:
         try:
             with contextlib.ExitStack() as stack:
                 if self.plugin is None:  # what is replayed is not heard, and must not be traced with other functions
-                    stack.enter_context(listening(self.model, self.heard))
+                    if self.pair.trains:
+                        stack.enter_context(listening(self.model, self.heard))
                     self._dropout = stack.enter_context(dropout_replaced(lambda inputs, *_, **__: inputs))
                 self.set_rates(on=False)
                 yield
@@ -257,13 +268,13 @@ class KerasHost:
         return list({id(state): state for state in found}.values())
 
     def _variables(self) -> list[Any]:
-        return [*self.model.variables, *self.optimizer.variables]
+        return [*self.model.variables, *(self.optimizer.variables if self.optimizer is not None else [])]
 
     def _members(self) -> list[Any]:
         """Returns the objects of the port that may count something in plain numbers: model, layers, optimizer, loss."""
         return [
             *layers_of(self.model),
-            self.optimizer,
+            *([self.optimizer] if self.optimizer is not None else []),
             *([self.model.loss] if hasattr(self.model, "loss") else []),
         ]
 

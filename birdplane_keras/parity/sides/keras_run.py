@@ -14,7 +14,7 @@ from birdplane_keras.parity.core.samples import Places
 from birdplane_keras.parity.optimizers.registry import comparable_states, keras_states
 from birdplane_keras.parity.private_keras import build_for
 from birdplane_keras.parity.sides.arrays import to_numpy, to_view
-from birdplane_keras.parity.sides.examples import describe_shapes, mapped, named_leaves
+from birdplane_keras.parity.sides.examples import describe_shapes, mapped
 from birdplane_keras.parity.sides.keras_host import KerasHost
 
 CALLBACKS = "keras_callbacks of the pair failed"
@@ -121,9 +121,9 @@ class KerasRun:
         before = host.save()
         try:
             with torch.no_grad():
-                trained, evaluated = (flat(call(host.model, inputs, training)) for training in (True, False))
+                trained, evaluated = (host.named(call(host.model, inputs, training)) for training in (True, False))
             if host.plugin is not None and all(np.array_equal(trained[n], evaluated[n]) for n in trained):
-                return flat(host.model.predict_on_batch(inputs))
+                return host.named(host.model.predict_on_batch(inputs))
             return trained
         finally:
             host.restore(before)
@@ -134,7 +134,7 @@ class KerasRun:
         given = self.host.validation if inputs is None else inputs
         told = errors_of_pair("the Keras model cannot predict the validation inputs")
         with self.host.dropping(), told, self._watched(), self.watch:
-            return flat(self.host.model.predict_on_batch(given))
+            return self.host.named(self.host.model.predict_on_batch(given))
 
     def names(self, *, trainable: bool | None = None) -> list[str]:
         """Returns the names of all matched tensors, or of those that are trained in Keras (or are not)."""
@@ -221,12 +221,6 @@ def batch_of(host: KerasHost, inputs: Any, targets: Any) -> tuple[Any, ...]:
 def call(model: Any, inputs: Any, training: bool) -> Any:
     """Calls a model in one mode or the other; Keras leaves the mode out where `call` does not take it."""
     return model(inputs, training=training)
-
-
-def flat(outputs: Any) -> dict[str, np.ndarray]:
-    """Returns name -> output."""
-    leaves = named_leaves(outputs, "outputs")
-    return {n: to_numpy(v) if isinstance(v, torch.Tensor) else np.asarray(v) for n, v in leaves.items()}
 
 
 def as_fit_gives(array: np.ndarray) -> torch.Tensor:

@@ -90,7 +90,7 @@ def record_keras(run: KerasRun, layers: Mapping[str, Any], rows: np.ndarray) -> 
     hooks = [layer.register_forward_hook(hear(calls, name)) for name, layer in layers.items()]
     try:
         with torch.no_grad():
-            call(host.model, host.examples.take(rows)[0], True)
+            call(host.model, host.examples.take(rows)[0], host.training)
     finally:
         for hook in hooks:
             hook.remove()

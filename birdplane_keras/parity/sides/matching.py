@@ -18,8 +18,10 @@ from birdplane_keras.parity.matching.same import same_numbers
 from birdplane_keras.parity.matching.uses import read_uses
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
+from birdplane_keras.parity.sides.calls import call_module, given_to_module
 from birdplane_keras.parity.sides.examples import keras_view, mapped, named_leaves, take
-from birdplane_keras.parity.sides.keras_run import as_fit_gives, flat
+from birdplane_keras.parity.sides.keras_run import as_fit_gives
+from birdplane_keras.parity.sides.outputs import arrays_of, flat
 from birdplane_keras.parity.sides.plain import plain_state, put_back
 
 EXAMPLES = slice(4)  # that both models predict
@@ -41,18 +43,17 @@ def look(pair: Pair, ledger: Callable[[], Ledger]) -> Walked:
             module = copy.deepcopy(pair.torch_module).eval()
             draw_weights(module)
             outputs: list[Any] = []
-            tensors = mapped(lambda array: torch.as_tensor(array).to(device_of(module)), data[0])
-            called = tensors if isinstance(tensors, tuple | list) else (tensors,)
-            uses = read_uses(module, lambda: outputs.append(module(*called)))
-        expected = keras.tree.map_structure(lambda tensor: tensor.detach().cpu().numpy(), outputs[0])
+            given_there = given_to_module(mapped(lambda array: torch.as_tensor(array).to(device_of(module)), data[0]))
+            uses = read_uses(module, lambda: outputs.append(call_module(module, given_there)))
+        expected = arrays_of(outputs[0], pair.torch_outputs)
         turned = expected if pair.outputs_to_keras is None else pair.outputs_to_keras(expected)
         wanted = named_leaves(turned, "outputs")
 
         def predict() -> bool:
             with torch.no_grad():
-                made = flat(pair.keras_model(given, training=False))
+                made = flat(pair.keras_model(given, training=False), pair.keras_outputs)
             return made.keys() == wanted.keys() and all(
-                same_numbers(torch.as_tensor(made[name]), torch.as_tensor(wanted[name])) for name in wanted
+                same_numbers(torch.as_tensor(made[name]), torch.as_tensor(wanted[name])) is not None for name in wanted
             )
 
         with as_before(pair.keras_model):

@@ -11,3 +11,8 @@ def training_modes(module: torch.nn.Module) -> list[tuple[torch.nn.Module, bool]
     if not module.training:
         module.train()
     return [(inner, inner.training) for inner in module.modules()]
+
+
+def modes_as_found(module: torch.nn.Module) -> list[tuple[torch.nn.Module, bool]]:
+    """Returns every module with the mode that it is in."""
+    return [(inner, inner.training) for inner in module.modules()]

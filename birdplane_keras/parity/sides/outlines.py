@@ -13,7 +13,7 @@ from birdplane_keras.parity.core.records import Dropped, Outline
 from birdplane_keras.parity.kinds.mending import calling
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import Dropouts
-from birdplane_keras.parity.sides.keras_run import KerasRun, call, flat
+from birdplane_keras.parity.sides.keras_run import KerasRun, call
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 
@@ -69,7 +69,7 @@ def outline_of_port(run: KerasRun, rows: np.ndarray) -> Outline:
             for layer in layers_of(host.model):
                 if isinstance(layer, keras.layers.AlphaDropout):
                     stack.enter_context(calling(alpha)(layer))
-            outputs = flat(call(host.model, host.examples.take(rows)[0], True))
+            outputs = host.named(call(host.model, host.examples.take(rows)[0], host.training))
     finally:
         host.restore(before)
     return Outline(outputs={name: value.shape for name, value in outputs.items()}, dropouts=calls)

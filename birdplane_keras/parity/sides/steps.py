@@ -9,7 +9,7 @@ import torch
 from birdplane_keras.parity.core.records import Reading, Role, States, Tensors
 from birdplane_keras.parity.sides.arrays import to_numpy
 from birdplane_keras.parity.sides.examples import take, validation_inputs
-from birdplane_keras.parity.sides.keras_run import KerasRun, flat
+from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 EVALUATED = 256  # validation examples, at most, whose outputs `evaluation` compares
@@ -96,7 +96,7 @@ def read_port(run: KerasRun, plan: Sequence[np.ndarray], *, reorder: int | None 
         if unheard is not None:
             outputs = unheard
         elif run.host.heard.outputs is not None:
-            outputs = flat(run.host.heard.outputs)
+            outputs = run.host.named(run.host.heard.outputs)
         else:  # a step of the port's own, whose outputs nobody could hear
             outputs = outputs_before(run, start, rows)
         back = np.argsort(orders[0])

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 
@@ -18,7 +17,16 @@ from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.optimizers.registry import nudge_settings, torch_states
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.arrays import to_numpy
-from birdplane_keras.parity.sides.calls import Rewrite, Rewriting, with_safe_group_norm, without_dropout
+from birdplane_keras.parity.sides.calls import (
+    Given,
+    Rewrite,
+    Rewriting,
+    call_module,
+    given_to_module,
+    with_safe_group_norm,
+    without_dropout,
+    without_dropout_between_layers,
+)
 from birdplane_keras.parity.sides.examples import (
     describe_shapes,
     mapped,
@@ -28,6 +36,7 @@ from birdplane_keras.parity.sides.examples import (
 )
 from birdplane_keras.parity.sides.modes import training_modes
 from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, lay_out_otherwise, move_near, nudge_number
+from birdplane_keras.parity.sides.outputs import arrays_of
 from birdplane_keras.parity.sides.scheduling import Schedule
 from birdplane_keras.parity.sides.views import TorchView
 
@@ -47,6 +56,8 @@ class TorchRun:
         relaid: Weights and inputs lie in memory in another order.
     """
 
+    modes_of = staticmethod(training_modes)
+
     def __init__(
         self,
         pair: Pair,
@@ -62,7 +73,7 @@ class TorchRun:
         self.examples = reference_examples(pair)
         self.schedule = Schedule(pair)
         self._copy(pair.torch_module, pair.torch_optimizer, pair.torch_scheduler, pair.torch_loss)
-        self.modes = training_modes(self.module)
+        self.modes = self.modes_of(self.module)
         for weight in self.module.parameters() if relaid else ():
             weight.data = lay_out_otherwise(weight.data)
         self.device = next(iter(self.module.parameters())).device
@@ -132,9 +143,7 @@ class TorchRun:
         self.schedule.made(self.scheduler, float(value), rows)
         return value
 
-    def _update(
-        self, given: tuple[torch.Tensor, ...], targets: Any, on_gradients: Callable[[Any], None] | None
-    ) -> torch.Tensor:
+    def _update(self, given: Given, targets: Any, on_gradients: Callable[[Any], None] | None) -> torch.Tensor:
         with self.patched():
             outputs = self.call_on(given)
         loss = self.compute_loss(outputs, targets)
@@ -178,31 +187,22 @@ class TorchRun:
         """Returns the outputs for inputs in the reference's layout."""
         return self.call_on(self.given(inputs))
 
-    def given(self, inputs: Any) -> tuple[torch.Tensor, ...]:
-        """Returns inputs as the tensors that the module is given by position."""
-        given = self.tensors(inputs)
-        given = tuple(given) if isinstance(given, tuple | list) else (given,)
-        return given if self.change_inputs is None else self.change_inputs(given)
+    def given(self, inputs: Any) -> Given:
+        """Returns inputs as the tensors that the module is given, by position or by name."""
+        return given_to_module(self.tensors(inputs), self.change_inputs)
 
-    def call_on(self, given: tuple[torch.Tensor, ...]) -> Any:
+    def call_on(self, given: Given) -> Any:
         """Returns the outputs for what `given` returns."""
-        outputs = self.module(*given)
+        outputs = call_module(self.module, given)
         return outputs if self.change_outputs is None else self.change_outputs(outputs)
 
     @contextlib.contextmanager
     def patched(self, *, dropout: bool = False) -> Iterator[None]:
         """Within it, calls are rewritten as `rewrites` say; `dropout` leaves Dropout as it is."""
         active = [rewrite for rewrite in self.rewrites if not (dropout and rewrite is without_dropout)]
-        recurrent = [layer for layer in self.module.modules() if isinstance(layer, torch.nn.RNNBase)]
-        rates = [layer.dropout for layer in recurrent]
-        for layer in recurrent:
-            layer.dropout = layer.dropout if dropout else 0.0
-        try:
-            with Rewriting(active, self._stand_ins):
-                yield
-        finally:
-            for layer, rate in zip(recurrent, rates, strict=True):
-                layer.dropout = rate
+        between = contextlib.nullcontext() if dropout else without_dropout_between_layers(self.module)
+        with between, Rewriting(active, self._stand_ins):
+            yield
 
     def rounded(self) -> contextlib.AbstractContextManager[Any]:
         """Within it, a run that is nudged throughout rounds every operation otherwise."""
@@ -235,7 +235,7 @@ class TorchRun:
 
     def to_port(self, outputs: Any) -> dict[str, np.ndarray]:
         """Returns name -> output, in the port's layout."""
-        arrays = keras.tree.map_structure(to_numpy, outputs)
+        arrays = arrays_of(outputs, self.pair.torch_outputs)
         turned = arrays if self.pair.outputs_to_keras is None else self.pair.outputs_to_keras(arrays)
         return named_leaves(turned, "outputs")
 
