@@ -20,9 +20,9 @@ class Plan:
 
 
 def draw_plan(random: np.random.Generator) -> Plan:
-    plan = Plan(width=int(random.integers(2, 5)))
+    plan = Plan(width=int(random.integers(3, 7)))
     widths = [plan.width]
-    few = [plan.width, int(random.integers(2, 5))]
+    few = [plan.width, int(random.integers(3, 7))]
 
     def add(what, takes, width):
         plan.nodes.append((what, takes, width))

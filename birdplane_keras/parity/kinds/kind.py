@@ -105,8 +105,13 @@ class Placed:
 
 
 def whole_module(module: nn.Module, name: str) -> list[Mapping[str, str]]:
-    """Returns the floating parameters and buffers of a module and those in it: name in it -> dotted name."""
+    """Returns the floating parameters and buffers of a module and those in it: name in it -> dotted name.
+
+    Buffers that are not saved are no weights.
+    """
+    saved = module.state_dict(keep_vars=True)
     pairs = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    pairs = [(own, tensor) for own, tensor in pairs if own in saved]
     return [{own: f"{name}.{own}" if name else own for own, tensor in pairs if tensor.is_floating_point()}]
 
 

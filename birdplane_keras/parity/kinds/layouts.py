@@ -67,6 +67,11 @@ def as_is() -> Turn:
     return Turn(there=lambda array: array, back=lambda view: view)
 
 
+def of_type(keras: str, torch: str) -> Turn:
+    """The same whole numbers in another type."""
+    return Turn(there=lambda array: array.astype(torch), back=lambda view: view.astype(keras))
+
+
 def transposed(*axes: int) -> Turn:
     """Keras' axes in the order that PyTorch has them."""
     return Turn(there=lambda array: array.transpose(axes), back=lambda view: view.transpose(np.argsort(axes)))

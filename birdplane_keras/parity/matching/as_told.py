@@ -44,9 +44,23 @@ def match_variable(ledger: Ledger, keras_model: Any, torch_module: nn.Module, pa
         )
 
 
+def leave_out(ledger: Ledger, keras_model: Any, torch_module: nn.Module, name: str) -> None:
+    """Takes a layer, a variable, a module or a tensor out of the comparison, as the mapping says."""
+    layers = [layer for layer in layers_of(keras_model) if name in (layer.name, getattr(layer, "path", None))]
+    variables = [variable for variable in keras_model.weights if variable.path == name]
+    variables += [variable for layer in layers for variable in layer.weights]
+    tensors = [tensor for full, tensor in ledger.tensors.items() if full == name or full.startswith(f"{name}.")]
+    if not variables and not tensors:
+        ledger.complain("mapping", name, "keras", "is left out, but neither side has weights of that name")
+    ledger.settled |= {id(weight) for weight in [*variables, *tensors]}
+    ledger.left_out |= {id(weight) for weight in [*variables, *tensors]}
+
+
 def turn_as_told(variable: Any, tensor: torch.Tensor, axes: Sequence[int] | None) -> Turn | str:
     """Returns the turn of a variable that the mapping names, or what is wrong with it."""
     ours, theirs = tuple(variable.shape), tuple(tensor.shape)
+    if not tensor.is_floating_point():
+        return layouts.of_type(str(variable.dtype), str(tensor.dtype).removeprefix("torch."))
     if axes is not None:
         if sorted(axes) != list(range(len(theirs))):
             return f"expected axes to order the {len(theirs)} axes of PyTorch's tensor {theirs}, received {tuple(axes)}"

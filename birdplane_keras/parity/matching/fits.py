@@ -18,6 +18,7 @@ from birdplane_keras.parity.programs.layouts import layouts as layouts_between
 
 MOST_FITS = 24  # ways to give each variable a tensor
 MOST_TURNS = 16  # layouts, of each of them
+MOST_ROWS = 8  # of a table of positions, that PyTorch keeps for others
 MOST_PARTS = 8  # that one tensor of PyTorch may hold of a kind: query, key and value in one
 
 
@@ -58,6 +59,11 @@ class Fit:
     weights: Sequence[WeightFit]
     unit: KerasUnit | None = None
     whole: bool = True
+
+    @property
+    def likely(self) -> bool:
+        """Whether it is likely even where the outputs differ: a part of a tensor may be anything."""
+        return self.unit is not None or not any(":" in weight.label for weight in self.weights)
 
 
 def fits_of_kind(unit: KerasUnit, use: Use, ledger: Callable[[], Ledger]) -> Iterator[Fit]:
@@ -104,10 +110,43 @@ def fits_by_size(
     whole = len(variables) == len(names)
     for chosen in orders:
         options = [options_of(v, name, shapes[name]) for v, name in zip(variables, chosen, strict=True)]
-        labels = [{*each} for each in options if "" not in each]
-        for label in sorted(set.intersection(*labels)) if labels else [""]:  # the same part of kernel and bias
+        labelled = [each for each in options if "" not in each]
+        shared = [label for label in labelled[0] if all(label in each for each in labelled)] if labelled else [""]
+        for label in shared:  # the same part of kernel and bias
             for weights in islice(product(*(each.get(label) or each[""] for each in options)), MOST_TURNS):
                 yield Fit(layer=layer, uses=uses, weights=weights, whole=whole)
+
+
+def fits_by_shape(
+    layer: Any, variables: Sequence[Any], names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[Fit]:
+    """Yields the fits in which every variable has a tensor of its shape, axes of one aside; those of like names first.
+
+    Args:
+        layer: Of Keras.
+        variables: Its own.
+        names: Of PyTorch's tensors that may be taken, in the order of their first use.
+        shapes: Of these.
+    """
+    options = []
+    for variable in variables:
+        ours = squeezed(tuple(variable.shape))
+        fitting = [name for name in names if squeezed(shapes[name]) == ours]
+        words = f"{layer.name}/{variable.name}"
+        options.append(sorted(fitting, key=lambda name: -max(alike(variable.name, name), alike(words, name))))
+    for chosen in product(*options):
+        if len({*chosen}) == len(chosen):
+            weights = [
+                WeightFit(
+                    variable=variable,
+                    names=(name,),
+                    turn=layouts.reshaped(tuple(variable.shape), shapes[name]),
+                    joint=layouts.single(),
+                )
+                for variable, name in zip(variables, chosen, strict=True)
+            ]
+            use = Use(name=chosen[0].rpartition(".")[0], tensors={name: name for name in chosen})
+            yield Fit(layer=layer, uses=[use], weights=weights)
 
 
 def assignments(
@@ -121,7 +160,8 @@ def assignments(
         yield []
         return
     variable, rest = variables[0], variables[1:]
-    fitting = [name for name in names if parts_in(variable, shapes[name])]
+    ours = tuple(variable.shape)
+    fitting = [name for name in names if parts_in(variable, shapes[name]) or rows_before(ours, shapes[name])]
 
     def unlike(name: str) -> tuple:
         size, shape = int(np.prod(variable.shape)), shapes[name]
@@ -136,6 +176,12 @@ def assignments(
             yield [name, *others]
 
 
+def rows_before(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int:
+    """Returns how many rows a table of PyTorch has more than a table of Keras, if few; 0 where they are no such."""
+    more = theirs[0] - ours[0] if len(ours) == len(theirs) == 2 and ours[1] == theirs[1] else 0
+    return more if 0 < more <= MOST_ROWS else 0
+
+
 def parts_in(variable: Any, shape: tuple[int, ...]) -> int:
     """Returns how many variables of this size a tensor of this shape holds; 0 where that is no small whole number."""
     size, whole = int(np.prod(variable.shape)), int(np.prod(shape))
@@ -143,6 +189,8 @@ def parts_in(variable: Any, shape: tuple[int, ...]) -> int:
         return 0
     parts = whole // size
     few = any(length % parts == 0 for length in shape[:2])  # cut along the axis of the outputs
+    if 1 < parts <= MOST_PARTS and rows_before(tuple(variable.shape), shape):
+        return 0
     return parts if parts == 1 or (parts <= MOST_PARTS and few and max(shape) > 1) else 0
 
 
@@ -155,6 +203,13 @@ def options_of(variable: Any, name: str, shape: tuple[int, ...]) -> dict[str, li
     """Returns the ways in which a variable may be a tensor, or a part of it, by the part; the usual ones first."""
     ours, parts = tuple(variable.shape), parts_in(variable, shape)
     fit = partial(WeightFit, variable=variable, names=(name,))
+    if parts == 0:
+        turn, length = layouts.as_is(), ours[0]
+        starts = range(rows_before(ours, shape), -1, -1)
+        return {
+            f"rows {start}": [fit(turn=turn, joint=layouts.rows(start, start + length), label=f"rows {start}")]
+            for start in starts
+        }
     if parts == 1:
         return {"": [fit(turn=turn, joint=layouts.single()) for turn in turns(ours, shape)]}
     found: dict[str, list[WeightFit]] = {}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import torch
 from torch import nn
 
@@ -48,6 +49,11 @@ class Ledger:
     variables: dict[str, Any] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)  # matched or complained of
     mapped: set[int] = field(default_factory=set)  # named one by one in the mapping
+    left_out: set[int] = field(default_factory=set)  # of the comparison, as the mapping says
+
+    def empty(self) -> "Ledger":
+        """Returns one for the same models, in which nothing is matched."""
+        return Ledger(tensors=self.tensors, orders=self.orders)
 
     def complain(self, code: str, tensor: str, side: str, text: str, **more: Any) -> None:
         """Notes a problem, the first one of a tensor; see `Problem`."""
@@ -57,7 +63,7 @@ class Ledger:
     def complain_of_variables(self, variables: Iterable[Any], text: str) -> None:
         """Notes that Keras variables have no counterpart; one that is shared with a matched layer has."""
         for variable in variables:
-            if id(variable) not in self.settled:
+            if id(variable) not in self.settled and keras.backend.is_float_dtype(variable.dtype):
                 self.settled.add(id(variable))
                 shape = tuple(variable.shape)
                 self.complain("no_counterpart", variable.path, "keras", f"{shape} in Keras has {text}", shape=shape)

@@ -12,14 +12,15 @@ from birdplane_keras.parity.core.records import Problem
 from birdplane_keras.parity.kinds.kind import KerasUnit, Kind, TorchUnit
 from birdplane_keras.parity.kinds.layouts import TensorMatch
 from birdplane_keras.parity.kinds.registry import keras_units, layers_of, torch_units
-from birdplane_keras.parity.matching.as_told import match_as_told, match_variable
+from birdplane_keras.parity.matching.as_told import leave_out, match_as_told, match_variable
 from birdplane_keras.parity.matching.by_kind import ambiguous_groups, match_by_kind
-from birdplane_keras.parity.matching.by_name import match_by_name
-from birdplane_keras.parity.matching.by_use import Walked, take_over
+from birdplane_keras.parity.matching.by_name import match_by_name, match_whole_numbers
+from birdplane_keras.parity.matching.by_use import take_over
 from birdplane_keras.parity.matching.feature_order import read_graph
 from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, count, tensors_of
+from birdplane_keras.parity.matching.walking import Walked
 
-LayerMapping = Mapping[str, str | tuple[str, tuple[int, ...]]]
+LayerMapping = Mapping[str, str | tuple[str, tuple[int, ...]] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def match_layers(
     keras_model: Any,
     torch_module: nn.Module,
     mapping: LayerMapping | None = None,
-    look: Callable[[Callable[[], Ledger]], Walked] | None = None,
+    look: Callable[[Ledger], Walked] | None = None,
 ) -> Matching:
     """Finds the counterpart of every weight.
 
@@ -72,7 +73,8 @@ def match_layers(
             models, whose layers are then matched within. Keras variable path -> PyTorch tensor name of the same shape,
             or (name, axes) where axes transposes PyTorch's tensor into Keras'. What is mapped so is taken as said: no
             order of flattened features is applied to it.
-        look: Looks at both as they predict, and returns what was found; it is given what makes an empty ledger.
+            `None` in the place of a counterpart: the layer, variable, module or tensor is left out of the comparison.
+        look: Looks at both as they predict, and returns what was found; it is given what the mapping has matched.
 
     Returns:
         the matching, which also lists what does not fit.
@@ -84,13 +86,17 @@ def match_layers(
     graph = read_graph(keras_model)
     ledger = Ledger(tensors=tensors_of(torch_module), orders=graph.orders)
     mapping = dict(mapping or {})
+    for name in [key for key, target in mapping.items() if target is None]:
+        leave_out(ledger, keras_model, torch_module, name)
+        del mapping[name]
     paths = {variable.path for variable in keras_model.weights}
     for path in [key for key in mapping if key in paths]:
         match_variable(ledger, keras_model, torch_module, path, mapping.pop(path))
     ours, theirs = ledger.open(keras_units(keras_model)), ledger.open(torch_units(torch_module))
     for name, target in mapping.items():
         ours, theirs = match_as_told(ledger, keras_model, torch_module, (name, target), (ours, theirs))
-    walked = Walked() if look is None else look(lambda: Ledger(tensors=ledger.tensors, orders=ledger.orders))
+    match_whole_numbers(ledger, keras_model, torch_module)
+    walked = Walked() if look is None else look(ledger)
     done = take_over(ledger, walked, theirs, torch_module)
     ours = [u for u in ours if id(u.layer) not in done and not ledger.members(u) <= ledger.settled]
     theirs = [u for u in theirs if id(u) not in done and not ledger.members(u) <= ledger.settled]

@@ -21,6 +21,7 @@ from birdplane_keras.parity.core.records import (
     Scores,
     Tensors,
 )
+from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair, check_pair, turn_of
 from birdplane_keras.parity.sides.examples import build_batches, keras_view, named_leaves, plan_batches
@@ -131,7 +132,7 @@ class PairBench:
 
     def _untied(self) -> list[list[str]]:
         """Returns the groups of matches that are one tensor in PyTorch and several variables in Keras."""
-        weights = self.pair.torch_module.state_dict(keep_vars=True)
+        weights = tensors_of(self.pair.torch_module)
         groups: dict[int, set[int]] = {}
         names: dict[int, list[str]] = {}
         for match in self.matching.tensors:

@@ -3,19 +3,20 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import keras
 import torch
 
-from birdplane_keras.parity.matching.by_use import Walked, match_by_use
+from birdplane_keras.parity.matching.by_use import match_by_use
 from birdplane_keras.parity.matching.drawing import draw_weights
 from birdplane_keras.parity.matching.ledger import Ledger
 from birdplane_keras.parity.matching.match import Matching, match_layers
 from birdplane_keras.parity.matching.same import same_numbers
 from birdplane_keras.parity.matching.uses import read_uses
+from birdplane_keras.parity.matching.walking import Walked
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import call_module, given_to_module
@@ -24,7 +25,7 @@ from birdplane_keras.parity.sides.keras_run import as_fit_gives
 from birdplane_keras.parity.sides.outputs import arrays_of, flat
 from birdplane_keras.parity.sides.plain import plain_state, put_back
 
-EXAMPLES = slice(4)  # that both models predict
+EXAMPLES = slice(8)  # that both models predict
 
 
 def match_pair(pair: Pair) -> Matching:
@@ -32,7 +33,7 @@ def match_pair(pair: Pair) -> Matching:
     return match_layers(pair.keras_model, pair.torch_module, pair.mapping, partial(look, pair))
 
 
-def look(pair: Pair, ledger: Callable[[], Ledger]) -> Walked:
+def look(pair: Pair, ledger: Ledger) -> Walked:
     """Looks at both models of a pair as they predict; finds nothing where one of them cannot."""
     data = take(pair.data, EXAMPLES)
     inputs = keras_view(pair, data)[0] if pair.keras_data is None else take(pair.keras_data[0], EXAMPLES)
@@ -41,7 +42,7 @@ def look(pair: Pair, ledger: Callable[[], Ledger]) -> Walked:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = copy.deepcopy(pair.torch_module).eval()
-            draw_weights(module)
+            draw_weights(module, but=[name for name, tensor in ledger.tensors.items() if id(tensor) in ledger.left_out])
             outputs: list[Any] = []
             given_there = given_to_module(mapped(lambda array: torch.as_tensor(array).to(device_of(module)), data[0]))
             uses = read_uses(module, lambda: outputs.append(call_module(module, given_there)))
@@ -49,12 +50,11 @@ def look(pair: Pair, ledger: Callable[[], Ledger]) -> Walked:
         turned = expected if pair.outputs_to_keras is None else pair.outputs_to_keras(expected)
         wanted = named_leaves(turned, "outputs")
 
-        def predict() -> bool:
+        def predict() -> tuple[int, int]:
             with torch.no_grad():
                 made = flat(pair.keras_model(given, training=False), pair.keras_outputs)
-            return made.keys() == wanted.keys() and all(
-                same_numbers(torch.as_tensor(made[name]), torch.as_tensor(wanted[name])) is not None for name in wanted
-            )
+            pairs = [(torch.as_tensor(made[n]), torch.as_tensor(wanted[n])) for n in wanted if n in made]
+            return sum(same_numbers(*each) == 0 for each in pairs), len(wanted)
 
         with as_before(pair.keras_model):
             return match_by_use(pair.keras_model, uses, ledger, predict)

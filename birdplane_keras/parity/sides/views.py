@@ -9,6 +9,7 @@ import torch
 from birdplane_keras.parity.core.records import Tensors
 from birdplane_keras.parity.core.samples import Places
 from birdplane_keras.parity.kinds.layouts import TensorMatch
+from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.private_keras import variables_of
 from birdplane_keras.parity.sides.arrays import to_view
@@ -24,7 +25,7 @@ class TorchView:
 
     def __init__(self, module: torch.nn.Module, matching: Matching) -> None:
         self.matches = {match.name: match for match in matching.tensors}
-        self._values = dict(module.state_dict(keep_vars=True))
+        self._values = tensors_of(module)
         self._parameters = dict(module.named_parameters(remove_duplicate=False))
 
     def names(self, *, trainable: bool | None = None) -> list[str]:
