@@ -24,6 +24,7 @@ COMMANDS = {  # name -> module in birdplane_keras.commands, function that declar
     "faults": ("faults", "add_arguments", "run the judge on planted mistakes and clean pairs, and say what it found"),
     "hunt": ("hunt", "add_arguments", "draw trainings, and run each with stock Keras and with the torch plugin"),
     "mutants": ("mutants", "add_arguments", "draw pairs and mistakes, and say how the judge does on them"),
+    "zoo": ("zoo", "add_arguments", "judge pairs of other people's models, and say what differs"),
     "report": ("report", "add_arguments", "write report.html again, from what a comparison or a training left"),
 }
 DESCRIPTION = "Airplane or bird: a Keras 3 port held against PyTorch."
@@ -82,6 +83,15 @@ def mutants(argv: list[str] | None = None) -> int:
     from birdplane_keras.commands.mutants import add_arguments
 
     parser = OneLineParser(prog="mutants.py", description="Draw pairs and mistakes, and judge the judge by them.")
+    add_arguments(parser)
+    return run(parser, argv)
+
+
+def zoo(argv: list[str] | None = None) -> int:
+    """Runs `scripts/zoo.py`; returns 0, 1 where a pair differs and nothing proves how, 2 for an unusable request."""
+    from birdplane_keras.commands.zoo import add_arguments
+
+    parser = OneLineParser(prog="zoo.py", description="Judge pairs of other people's models.")
     add_arguments(parser)
     return run(parser, argv)
 

@@ -51,7 +51,7 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
     best, settled = walk([]), 0
     left = Left(runs=RUNS, end=time.monotonic() + SECONDS)
     while not best.right and not left.spent:
-        failed = next((i for i in range(settled, len(best.steps)) if best.steps[i].failed), len(best.steps))
+        failed = next((i for i in range(settled, len(best.steps)) if best.steps[i].lost), len(best.steps))
         better = find_better(best, failed, walk, left)
         if better is not None:
             best = better
@@ -102,8 +102,9 @@ def find_better(best: Walked, place: int, walk: Callable[[Sequence[int]], Walked
 def other_choices(walked: Walked, place: int) -> Iterator[tuple[int, list[int]]]:
     """Yields where, and how, one of the last decisions before a step may be taken otherwise, or the step's own."""
     taken = [step.index for step in walked.steps]
-    several = [index for index in range(min(place, len(taken))) if walked.steps[index].count > 1]
+    before = [index for index in range(min(place, len(taken))) if walked.steps[index].count > 1]
     itself = [place] if place < len(taken) else []
+    several = before if itself else [index for index in before if not walked.steps[index].failed]
     for index in [*reversed(several[-BACK:]), *itself]:
         for other in range(walked.steps[index].count):
             if other != taken[index]:

@@ -25,7 +25,7 @@ from birdplane_keras.parity.programs.program import Value
 
 NEAREST = 6  # parts of the reference that took other numbers are tried, too: so many of them, in the order of uses
 MOST_FITS = 96  # of one layer with what took the same numbers, that are tried
-MOST_OTHERS = 24  # with each part that took others
+MOST_OTHERS = 6  # with each part that took others
 
 
 @dataclass(kw_only=True)
@@ -36,6 +36,7 @@ class Step:
         layer: The layer.
         chosen: The fit that was taken; `None` where there was none.
         proved: Whether the layer then makes what its counterpart makes.
+        reached: Whether its counterpart takes what it takes: where it then makes something else, it does so itself.
         replaced: Whether the reference's numbers were put in the place of what it makes.
         index: Which of the ways to go on was taken here.
         count: How many there are.
@@ -44,9 +45,15 @@ class Step:
     layer: Any
     chosen: Fit | None = None
     proved: bool = False
+    reached: bool = False
     replaced: bool = False
     index: int = 0
     count: int = 1
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing agrees here, which a wrong choice before may have done."""
+        return self.failed and not self.reached
 
     @property
     def failed(self) -> bool:
@@ -99,7 +106,7 @@ class Walk:
         self._done: set[int] = set()
         self._assigned: set[int] = set(ledger.settled)
         settled = [name for name, tensor in ledger.tensors.items() if id(tensor) in ledger.settled]
-        self._taken: set[tuple[tuple[str, ...], str]] = {((self._first_name[name],), "") for name in settled}
+        self._taken: set[tuple[tuple[str, ...], str]] = {((name,), "") for name in settled}
         self._open: dict[int, list[Fit]] = {}
         self._last = 0
         self.walked = Walked()
@@ -163,10 +170,12 @@ class Walk:
         step.index = self._choices[place] if place < len(self._choices) else 0
         self.walked.steps.append(step)
         proved = self._proved(fits, again)
-        if not proved:
+        step.reached = any(fit.likely for fit in fits)
+        if not proved and not step.reached:
             others = self._others(layer, variables, unit, fits)
             proved = self._proved(others, again)
-            fits = [fit for fit in fits or others if fit.likely]
+            fits = others
+        fits = proved or [fit for fit in fits if fit.likely]
         step.proved = bool(proved)
         ways = proved or fits[:1] or self._guesses(layer, variables)
         if not ways:
@@ -204,7 +213,8 @@ class Walk:
         if unit is not None and use.kind is unit.kind:
             fits += fits_of_kind(unit, use, self._ledger.empty)
         else:
-            for chain in self._chains(use):
+            several = sum(len(variable.shape) > 1 for variable in variables) > 1
+            for chain in self._chains(use) if several else [[use]]:
                 fits += fits_by_size(layer, variables, chain, self._shapes)
         return [fit for fit in fits if not any(self._is_taken(weight.key) for weight in fit.weights)]
 
@@ -217,7 +227,7 @@ class Walk:
 
     def _is_taken(self, key: tuple[tuple[str, ...], str]) -> bool:
         """Whether tensors, or that part of them, belong to another layer; one tensor has its parts in one manner."""
-        names, label = self._of_tied(key)
+        names, label = key
         others = [other for taken, other in self._taken if taken == names]
         return label in others or any(other.partition(":")[0] != label.partition(":")[0] for other in others)
 
@@ -270,7 +280,7 @@ class Walk:
 
     def _take(self, fit: Fit) -> None:
         self._assigned |= {id(weight.variable) for weight in fit.weights}
-        self._taken |= {self._of_tied(weight.key) for weight in fit.weights}
+        self._taken |= {weight.key for weight in fit.weights}
         self._last = fit.uses[-1].place
 
     def _replaced(self, layer: Any, fit: Fit, made: Any) -> Any:

@@ -1,0 +1,67 @@
+"""What was found of the pairs of the zoo, as a document."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from birdplane_keras.zoo.judging import STEPS, Row
+
+HEAD = "# The zoo: other people's models, judged\n"
+COLUMNS = ("pair", "reference", "port", "weights", "mapping", "as shipped", "what differs", "advised", "s", "GB")
+LINES = 2  # of source that are shown of a finding: one of each side
+
+
+def render(rows: Sequence[Row], date: str) -> str:
+    """Returns the document.
+
+    Args:
+        rows: In the order in which they are to stand.
+        date: ISO 8601.
+    """
+    settled = sum(row.settled for row in rows)
+    alone = sum(row.lines == 0 and not row.error for row in rows)
+    intro = (
+        f"Written by `python scripts/zoo.py` on {date}. {len(rows)} pairs, built small and random from the libraries' "
+        f"own configurations, with weights that are drawn large enough for activations to matter. {alone} are matched "
+        f"without a mapping. {settled} are the same in the end, or what differs is proved. Pairs with a loss are "
+        f"trained for {STEPS} steps; of the others the forward pass is compared. A difference is no mistake of either "
+        "library: each keeps to its own source.\n"
+    )
+    table = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *map(line_of, rows)]
+    found = [text for row in rows for text in findings_of(row)]
+    return "\n".join([HEAD, intro, *table, "", "## What differs", "", *found]).rstrip() + "\n"
+
+
+def line_of(row: Row) -> str:
+    """Returns a row of the table."""
+    causes = list(dict.fromkeys(cause_of(each) for each in row.differs))
+    cells = [
+        row.name,
+        row.torch,
+        row.keras,
+        str(row.weights),
+        f"by use, {row.lines} lines" if row.lines else "by use",
+        row.error or f"**{row.shipped}**",
+        ", ".join(causes),
+        f"**{row.advised}**" if row.advised else "",
+        f"{row.seconds:.1f}",
+        f"{row.memory / 1e9:.1f}",
+    ]
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def cause_of(finding: Mapping[str, Any]) -> str:
+    """Returns a finding in a word."""
+    return f"{finding['cause']}{'' if finding['proved'] else ' (not proved)'}"
+
+
+def findings_of(row: Row) -> list[str]:
+    """Returns what differs in a pair, with a line of source of each side."""
+    texts = []
+    for title, findings in (("as shipped", row.differs), (f"with {row.advice}", row.left)):
+        for finding in findings:
+            texts.append(f"**{row.name}**, {title}: {cause_of(finding)}. {finding['text'].splitlines()[0]}\n")
+            for side in ("port", "reference"):
+                if finding[side]:
+                    texts.append(f"- {side}: `{finding[side].splitlines()[0].replace('`', chr(39))}`")
+            texts.append("")
+    return texts

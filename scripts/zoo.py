@@ -1,0 +1,20 @@
+"""Judges pairs of other people's models, and says what differs. See `--help`.
+
+The document: python scripts/zoo.py --out docs/zoo.md
+"""
+
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, 1 where a pair differs and nothing proves how, 2 for an unusable request."""
+    try:
+        from birdplane_keras.cli import zoo
+    except ImportError as error:  # Keras on another backend, or an incomplete installation
+        print(f"zoo.py: error: {error}", file=sys.stderr)
+        return 2
+    return zoo(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
