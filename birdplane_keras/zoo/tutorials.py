@@ -99,9 +99,12 @@ class LanguageModel(nn.Module):
         return self.out(self.lstm(self.words(words))[0])
 
 
-@pair("PyTorch", "Keras")
+@pair("PyTorch", "Keras", "the second biases of nn.LSTM frozen")
 def lstm_language_model(advised):
-    """An embedding, two LSTMs, a dense layer for each word."""
+    """An embedding, two LSTMs, a dense layer for each word. The reference's LSTM has two biases in place of one."""
+    module = LanguageModel()
+    for name, weight in module.named_parameters() if advised else ():
+        weight.requires_grad = "bias_hh" not in name
     model = keras.Sequential(
         [
             keras.Input((STEPS,), dtype="int32"),
@@ -117,7 +120,7 @@ def lstm_language_model(advised):
     def loss(scores, targets):
         return cross_entropy(scores.reshape(-1, WORDS), targets.reshape(-1))
 
-    return trained(LanguageModel(), model, (given, np.roll(given, -1, axis=1)), loss=loss)
+    return trained(module, model, (given, np.roll(given, -1, axis=1)), loss=loss)
 
 
 def words():

@@ -12,15 +12,20 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.kinds.kind import KerasUnit
-from birdplane_keras.parity.kinds.mending import attributes_set
 from birdplane_keras.parity.kinds.registry import kind_of_keras
 from birdplane_keras.parity.matching.fits import Fit, alike, fits_by_shape, fits_by_size, fits_of_kind
+from birdplane_keras.parity.matching.layer_calls import (
+    fit_parts,
+    has_others,
+    has_own_activation,
+    outputs_of,
+    tensors_of_call,
+)
 from birdplane_keras.parity.matching.ledger import Ledger
 from birdplane_keras.parity.matching.same import in_layout_of, same_numbers, same_values
 from birdplane_keras.parity.matching.uses import Use, Uses
 from birdplane_keras.parity.private_keras import layers_of, own_variables
-from birdplane_keras.parity.private_torch import tree_leaves
-from birdplane_keras.parity.programs.dispatched import tensors_in, value_of
+from birdplane_keras.parity.programs.dispatched import value_of
 from birdplane_keras.parity.programs.program import Value
 
 NEAREST = 6  # parts of the reference that took other numbers are tried, too: so many of them, in the order of uses
@@ -141,16 +146,16 @@ class Walk:
             return
         received = [value_of(tensor) for tensor in tensors_of_call(args, kwargs)]
         fits = self._fits(layer, variables, unit, received)
-        inner = [each for each in layers_of(layer, include_self=False) if own_variables(each)]
-        within = unit is not None and bool(inner)
+        within = unit is not None and has_others(layer)
         if within and not fits:  # the layers in it are looked at by themselves
             return
         self._done.add(id(layer))
         self._open[id(layer)] = fits
         if within:
             self._busy = layer
-        if fits:
-            self._assign(fits[0])
+        first = fits or (self._guesses(layer, variables) if has_others(layer) else [])
+        if first:
+            self._assign(first[0])
 
     def _end(self, layer: Any, args: tuple, kwargs: dict, output: Any) -> Any:
         if id(layer) not in self._open or self._busy not in (None, layer):
@@ -177,7 +182,8 @@ class Walk:
             fits = others
         fits = proved or [fit for fit in fits if fit.likely]
         step.proved = bool(proved)
-        ways = proved or fits[:1] or self._guesses(layer, variables)
+        guesses = [] if proved or (fits and not has_others(layer)) else self._guesses(layer, variables)
+        ways = proved or guesses or fits[:1]
         if not ways:
             return None
         guessed = ways[0].uses[-1].returned is None
@@ -286,44 +292,10 @@ class Walk:
     def _replaced(self, layer: Any, fit: Fit, made: Any) -> Any:
         """Returns what the layer would have made if it were right; what it made where that cannot be told."""
         wanted = fit.uses[-1].returned
-        if any(own_variables(inner) for inner in layers_of(layer, include_self=False)):
-            return None  # what is made by several layers may be made by others of the reference
-        if wanted is None or not isinstance(made, torch.Tensor) or wanted.numel() != made.numel():
+        if has_others(layer) or wanted is None:  # what is made by several layers may be made by others there
+            return None
+        if not isinstance(made, torch.Tensor) or wanted.numel() != made.numel():
             return None
         turned = in_layout_of(wanted, made)
         activation = getattr(layer, "activation", None)
         return activation(turned) if activation is not None and has_own_activation(layer) else turned
-
-
-def tensors_of_call(args: tuple, kwargs: dict) -> list[torch.Tensor]:
-    """Returns the tensors that a layer is called with; arrays as tensors."""
-    leaves = [torch.as_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in tree_leaves((args, kwargs))]
-    return tensors_in(leaves)
-
-
-def outputs_of(layer: Any, again: Callable[[], Any]) -> Iterator[torch.Tensor]:
-    """Yields what a layer makes, and what it makes before its activation."""
-    made = next((leaf for leaf in tree_leaves(again()) if isinstance(leaf, torch.Tensor)), None)
-    if made is not None:
-        yield made
-    if has_own_activation(layer):
-        with attributes_set(layer, activation=keras.activations.linear):
-            made = again()
-        if isinstance(made, torch.Tensor):
-            yield made
-
-
-def has_own_activation(layer: Any) -> bool:
-    """Whether a layer ends in an activation, which is no part of its counterpart."""
-    activation = getattr(layer, "activation", None)
-    recurrent = isinstance(layer, keras.layers.RNN)
-    return activation is not None and activation is not keras.activations.linear and not recurrent
-
-
-def fit_parts(fit: Fit) -> tuple[int, int]:
-    """Returns the part of what a use makes that a layer makes: which of how many."""
-    labels = [weight.label for weight in fit.weights if ":" in weight.label]
-    if not labels:
-        return 0, 1
-    shape, _, index = labels[0].partition(":")
-    return int(index), int(shape.partition("x")[2])
