@@ -21,12 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def zoo_command(arguments: argparse.Namespace) -> int:
     """Judges, and tells."""
-    from birdplane_keras.extras import require
-    from torch_reference.torchvision_on_cpu import import_torchvision
-
-    import_torchvision()  # which these import, too
-    for library in ("keras_hub", "transformers", "timm"):
-        require(library, extra="zoo", what="the zoo")
     from birdplane_keras.zoo.registry import load
 
     names = list(load())

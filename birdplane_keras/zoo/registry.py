@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from birdplane_keras.extras import require
 from torch_reference.torchvision_on_cpu import import_torchvision
 
 MODULES = ("encoders", "decoders", "sequences", "pictures", "networks", "tutorials")
+LIBRARIES = ("keras_hub", "transformers", "timm")
 SPREAD = 0.2  # of vectors and statistics around what they are built as
 
 
@@ -49,8 +51,14 @@ def pair(torch: str, keras: str, advice: str = "") -> Callable[[Callable[[bool],
 
 
 def load() -> dict[str, ZooPair]:
-    """Returns all pairs by name."""
+    """Returns all pairs by name.
+
+    Raises:
+        RequestError: A library is not installed.
+    """
     import_torchvision()  # which others import, too
+    for library in LIBRARIES:
+        require(library, extra="zoo", what="the zoo")
     for name in MODULES:
         importlib.import_module(f"birdplane_keras.zoo.{name}")
     return ZOO

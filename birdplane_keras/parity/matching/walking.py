@@ -170,9 +170,8 @@ class Walk:
     def _settle(self, layer: Any, fits: list[Fit], args: tuple, kwargs: dict, output: Any) -> Any:
         again = partial(layer, *args, **kwargs)
         variables, unit = self._variables(layer)
-        step = Step(layer=layer)
         place = len(self.walked.steps)
-        step.index = self._choices[place] if place < len(self._choices) else 0
+        step = Step(layer=layer, index=self._choices[place] if place < len(self._choices) else 0)
         self.walked.steps.append(step)
         proved = self._proved(fits, again)
         step.reached = any(fit.likely for fit in fits)
