@@ -138,7 +138,7 @@ def examine(
         hashes=climb.hashes,
         steps_made=0 if training is None else training.together.made,
         churn=None if training is None else training.churn,
-        notes=climb.notes,
+        notes=[*bench.notes, *climb.notes],
         noise=climb.noise,
         layers=climb.layers.rows,
         trajectory=None if training is None else describe_trajectory(training.together),

@@ -18,7 +18,8 @@ from birdplane_keras.parity.kinds.kind import TorchUnit
 from birdplane_keras.parity.matching.fits import Fit
 from birdplane_keras.parity.matching.ledger import ROOT, LayerMatch, Ledger, match_tensors, match_units
 from birdplane_keras.parity.matching.uses import Uses
-from birdplane_keras.parity.matching.walking import Walk, Walked
+from birdplane_keras.parity.matching.walked import Walked
+from birdplane_keras.parity.matching.walking import Walk
 from birdplane_keras.parity.sides.arrays import to_numpy
 
 RUNS = 200  # of the port at most

@@ -18,7 +18,7 @@ from birdplane_keras.parity.matching.by_name import match_by_name, match_whole_n
 from birdplane_keras.parity.matching.by_use import take_over
 from birdplane_keras.parity.matching.feature_order import read_graph
 from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, count, tensors_of
-from birdplane_keras.parity.matching.walking import Walked
+from birdplane_keras.parity.matching.walked import Walked
 
 LayerMapping = Mapping[str, str | tuple[str, tuple[int, ...]] | None]
 
@@ -28,13 +28,15 @@ class Matching:
     """All that matched, in the order of Keras' layers, and all that did not.
 
     `variables` has each match's Keras variable by the match's name, since two variables may share a path. `ambiguous`
-    has the groups of matches that order alone has told apart, where another order would fit as well.
+    has the groups of matches that order alone has told apart, where another order would fit as well. `notes` say what
+    could not be done.
     """
 
     layers: tuple[LayerMatch, ...]
     problems: tuple[Problem, ...]
     variables: Mapping[str, Any]
     ambiguous: tuple[tuple[LayerMatch, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> tuple[TensorMatch, ...]:
@@ -120,6 +122,7 @@ def match_layers(
         problems=tuple(ledger.problems.values()),
         variables=ledger.variables,
         ambiguous=tuple(tuple(of_layer[id(unit.layer)] for unit in group) for group in doubted),
+        notes=(walked.note,) if walked.note else (),
     )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -24,6 +23,7 @@ from birdplane_keras.parity.matching.layer_calls import (
 from birdplane_keras.parity.matching.ledger import Ledger
 from birdplane_keras.parity.matching.same import in_layout_of, same_numbers, same_values
 from birdplane_keras.parity.matching.uses import Use, Uses
+from birdplane_keras.parity.matching.walked import Step, Walked
 from birdplane_keras.parity.private_keras import layers_of, own_variables
 from birdplane_keras.parity.programs.dispatched import value_of
 from birdplane_keras.parity.programs.program import Value
@@ -31,64 +31,6 @@ from birdplane_keras.parity.programs.program import Value
 NEAREST = 6  # parts of the reference that took other numbers are tried, too: so many of them, in the order of uses
 MOST_FITS = 96  # of one layer with what took the same numbers, that are tried
 MOST_OTHERS = 6  # with each part that took others
-
-
-@dataclass(kw_only=True)
-class Step:
-    """The first call of a Keras layer in a prediction, and what was found for it.
-
-    Args:
-        layer: The layer.
-        chosen: The fit that was taken; `None` where there was none.
-        proved: Whether the layer then makes what its counterpart makes.
-        reached: Whether its counterpart takes what it takes: where it then makes something else, it does so itself.
-        replaced: Whether the reference's numbers were put in the place of what it makes.
-        index: Which of the ways to go on was taken here.
-        count: How many there are.
-    """
-
-    layer: Any
-    chosen: Fit | None = None
-    proved: bool = False
-    reached: bool = False
-    replaced: bool = False
-    index: int = 0
-    count: int = 1
-
-    @property
-    def lost(self) -> bool:
-        """Whether nothing agrees here, which a wrong choice before may have done."""
-        return self.failed and not self.reached
-
-    @property
-    def failed(self) -> bool:
-        """Whether the layer does not make what its counterpart makes, or has none; of a guess nothing is known yet."""
-        return not self.proved and (self.chosen is None or self.chosen.uses[-1].returned is not None)
-
-
-@dataclass(kw_only=True)
-class Walked:
-    """What one prediction of the port has shown.
-
-    Args:
-        steps: Its layers in the order of their calls.
-        agreeing: How many of the outputs are the reference's.
-        outputs: How many there are.
-    """
-
-    steps: list[Step] = field(default_factory=list)
-    agreeing: int = 0
-    outputs: int = 1
-
-    @property
-    def right(self) -> bool:
-        """Whether the port predicts what the reference does, all by itself."""
-        return self.agreeing == self.outputs and not any(step.replaced for step in self.steps)
-
-    @property
-    def score(self) -> tuple[bool, int, int]:
-        """The better, the greater."""
-        return self.right, sum(step.proved for step in self.steps), self.agreeing
 
 
 class Walk:

@@ -60,6 +60,11 @@ class PairBench:
         self.host = KerasHost(self.pair, self.matching)
         self._as_built: tuple[Tensors, Tensors] | None = self.host.view.weights(), self.reference().weights()
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What could not be done when the weights were matched, in words."""
+        return self.matching.notes
+
     def recipes(self) -> tuple[Mapping[str, object], Mapping[str, object]] | None:
         """A pair is made of models, which state no recipe."""
         return None

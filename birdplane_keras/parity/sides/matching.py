@@ -10,13 +10,14 @@ from typing import Any
 import keras
 import torch
 
+from birdplane_keras.errors import first_line
 from birdplane_keras.parity.matching.by_use import match_by_use
 from birdplane_keras.parity.matching.drawing import draw_weights
 from birdplane_keras.parity.matching.ledger import Ledger
 from birdplane_keras.parity.matching.match import Matching, match_layers
 from birdplane_keras.parity.matching.same import same_numbers
 from birdplane_keras.parity.matching.uses import read_uses
-from birdplane_keras.parity.matching.walking import Walked
+from birdplane_keras.parity.matching.walked import Walked
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import call_module, given_to_module
@@ -58,8 +59,8 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
 
         with as_before(pair.keras_model):
             return match_by_use(pair.keras_model, uses, ledger, predict)
-    except Exception:  # whatever a model raises that cannot be called so: the judge will say it
-        return Walked()
+    except Exception as error:  # whatever a model raises that cannot be called so
+        return Walked(note=f"the weights were matched by their order, not by their use: {first_line(error)}")
 
 
 def device_of(module: torch.nn.Module) -> torch.device:

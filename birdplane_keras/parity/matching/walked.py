@@ -1,0 +1,66 @@
+"""What one prediction of the port has shown of its layers."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from birdplane_keras.parity.matching.fits import Fit
+
+
+@dataclass(kw_only=True)
+class Step:
+    """The first call of a Keras layer in a prediction, and what was found for it.
+
+    Args:
+        layer: The layer.
+        chosen: The fit that was taken; `None` where there was none.
+        proved: Whether the layer then makes what its counterpart makes.
+        reached: Whether its counterpart takes what it takes: where it then makes something else, it does so itself.
+        replaced: Whether the reference's numbers were put in the place of what it makes.
+        index: Which of the ways to go on was taken here.
+        count: How many there are.
+    """
+
+    layer: Any
+    chosen: Fit | None = None
+    proved: bool = False
+    reached: bool = False
+    replaced: bool = False
+    index: int = 0
+    count: int = 1
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing agrees here, which a wrong choice before may have done."""
+        return self.failed and not self.reached
+
+    @property
+    def failed(self) -> bool:
+        """Whether the layer does not make what its counterpart makes, or has none; of a guess nothing is known yet."""
+        return not self.proved and (self.chosen is None or self.chosen.uses[-1].returned is not None)
+
+
+@dataclass(kw_only=True)
+class Walked:
+    """What one prediction of the port has shown.
+
+    Args:
+        steps: Its layers in the order of their calls.
+        agreeing: How many of the outputs are the reference's.
+        outputs: How many there are.
+        note: Why nothing was seen, in words.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    agreeing: int = 0
+    outputs: int = 1
+    note: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether the port predicts what the reference does, all by itself."""
+        return self.agreeing == self.outputs and not any(step.replaced for step in self.steps)
+
+    @property
+    def score(self) -> tuple[bool, int, int]:
+        """The better, the greater."""
+        return self.right, sum(step.proved for step in self.steps), self.agreeing
