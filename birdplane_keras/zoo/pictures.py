@@ -39,9 +39,9 @@ def vit_port():
     )
 
 
-@pair("transformers ViTModel", "KerasHub ViTBackbone", "ViTConfig(layer_norm_eps=1e-6)")
+@pair("transformers ViTModel", "KerasHub ViTBackbone")
 def vit(advised):
-    config = transformers.ViTConfig(**PATCHED, layer_norm_eps=1e-6 if advised else 1e-12)
+    config = transformers.ViTConfig(**PATCHED, layer_norm_eps=1e-6)
     return {
         "torch_module": lively(transformers.ViTModel(config, add_pooling_layer=False)),
         "keras_model": vit_port(),

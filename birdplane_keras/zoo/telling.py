@@ -39,7 +39,7 @@ def line_of(row: Row) -> str:
         row.torch,
         row.keras,
         str(row.weights),
-        f"by use, {row.lines} lines" if row.lines else "by use",
+        "by use" if not row.lines else f"by use, {row.lines} line{'s' if row.lines > 1 else ''}",
         row.error or f"**{row.shipped}**",
         ", ".join(causes),
         f"**{row.advised}**" if row.advised else "",
