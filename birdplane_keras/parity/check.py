@@ -19,6 +19,7 @@ from birdplane_keras.parity.core.training import Training
 from birdplane_keras.parity.pair import Pair, count_examples
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.forward import ForwardBench
+from birdplane_keras.parity.sides.loaders import is_loader, with_arrays
 from birdplane_keras.parity.sides.trying import try_both
 
 STARTS: dict[str, dict[str, Any]] = {  # rung -> what gives the port the reference's start there
@@ -48,6 +49,7 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
     if steps < 1:
         raise PairError(f"expected at least 1 step, received {steps}")
     settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed}
+    pair = with_arrays(pair, steps if pair.trains else 1)
     try:
         bench = PairBench(pair, seed) if pair.trains else ForwardBench(pair, seed)
         with bench.host.judged():
@@ -69,7 +71,7 @@ def check_forward(*, torch_module: torch.nn.Module, keras_model: keras.Model, in
         torch_module: The reference.
         keras_model: The port, on the torch backend.
         inputs: As the reference takes them: arrays (N, ...), a tuple of them, or a dictionary by the names of its
-            arguments.
+            arguments; or a loader, of which the first batch is taken.
         more: Of `Pair`, such as `to_keras` and `outputs`; and `seed`.
 
     Returns:
@@ -79,8 +81,10 @@ def check_forward(*, torch_module: torch.nn.Module, keras_model: keras.Model, in
         PairError: As `check_parity`.
     """
     seed = more.pop("seed", 0)
-    more.setdefault("batch_size", min(count_examples(inputs), 32))
-    pair = Pair(torch_module=torch_module, keras_model=keras_model, data=(inputs, ()), **more)
+    if not is_loader(inputs):
+        more.setdefault("batch_size", min(count_examples(inputs), 32))
+    data = inputs if is_loader(inputs) else (inputs, ())
+    pair = Pair(torch_module=torch_module, keras_model=keras_model, data=data, **more)
     return check_parity(pair, seed=seed)
 
 

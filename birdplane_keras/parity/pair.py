@@ -31,7 +31,9 @@ class Pair:
         torch_optimizer: Over the reference's parameters.
         data: Inputs and targets as the reference takes them: NumPy arrays (N, ...), tuples of arrays where there are
             several, which are given to the module by position, or dictionaries, which are given by name. No targets,
-            `()`, where nothing is trained.
+            `()`, where nothing is trained. Or a PyTorch `DataLoader` or `Dataset`, a Keras `PyDataset` or a generator
+            of batches, (inputs, targets) or dictionaries with "labels": as many batches are taken as the steps need,
+            and are every epoch's, in the order of the first.
         batch_size: Examples in a batch; the last of an epoch may have fewer.
         to_keras: From the reference's inputs to the port's layout, for example `channels_last`; or, for inputs by
             name, the reference's name -> the port's, of those that have another.
@@ -39,8 +41,8 @@ class Pair:
         outputs: What counts of the outputs, where not all do: the reference's key, attribute or place -> the port's,
             or one that both sides have.
         outputs_to_keras: The same for the outputs, where the port's have another layout or shape.
-        keras_data: Inputs and targets as the port's own pipeline makes them, in the same order of examples. `None`:
-            the reference's, turned by the two functions above.
+        keras_data: Inputs and targets as the port's own pipeline makes them, arrays or a loader, in the same order of
+            examples. `None`: the reference's, turned by the two functions above.
         inputs_by_epoch: From the epoch to all inputs (N, ...) as the reference is trained on in it, where a pipeline
             changes them from epoch to epoch (augmentation); `data` holds them as they are without that.
         keras_inputs_by_epoch: The same as the port's own pipeline makes them. `None`: the reference's, turned.
@@ -75,13 +77,13 @@ class Pair:
     torch_module: torch.nn.Module
     torch_loss: Callable[[Any, Any], torch.Tensor] | None = None
     torch_optimizer: torch.optim.Optimizer | None = None
-    data: tuple[Any, Any]
+    data: Any
     batch_size: int = 32
     to_keras: Callable[[Any], Any] | Mapping[str, str] | None = None
     targets_to_keras: Callable[[Any], Any] | None = None
     outputs: str | int | Mapping[str | int, str | int] | None = None
     outputs_to_keras: Callable[[Any], Any] | None = None
-    keras_data: tuple[Any, Any] | None = None
+    keras_data: Any = None
     inputs_by_epoch: Callable[[int], Any] | None = None
     keras_inputs_by_epoch: Callable[[int], Any] | None = None
     weights: str = "transfer"
