@@ -200,3 +200,34 @@ def test_what_a_mapping_leaves_out_is_not_compared():
     assert first_failure(without.checks).name == "parameter_counts"
     result = check_forward(torch_module=module, keras_model=named_port(), mapping={"unused": None}, **given)
     assert result.verdict in MATCHES
+
+
+def network_of(epsilon, type_):
+    """A reference whose weights are of a half type, and large enough to matter."""
+    module = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.LayerNorm(16, eps=epsilon), nn.Linear(16, 3))
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    return module.to(type_).eval()
+
+
+def port_of(policy):
+    parts = [layers.Dense(16, "gelu", dtype=policy), layers.LayerNormalization(epsilon=1e-5, dtype=policy)]
+    return keras.Sequential([keras.Input((6,)), *parts, layers.Dense(3, dtype=policy)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("policy", "type_"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)])
+def test_half_types_on_both_sides_are_compared_by_their_own_rounding(policy, type_, seed):
+    torch.manual_seed(seed)
+    given = {"keras_model": port_of(policy), "inputs": floats(16, 6)}
+    assert check_forward(torch_module=network_of(1e-5, type_), **given).verdict in MATCHES
+    wrong = check_forward(torch_module=network_of(1e-1, type_), **given)
+    assert [finding.cause for finding in wrong.diagnosis] == ["epsilon"]
+
+
+def test_a_port_of_another_precision_is_told():
+    result = check_forward(
+        torch_module=network_of(1e-5, torch.float32), keras_model=port_of("mixed_bfloat16"), inputs=floats(16, 6)
+    )
+    assert [(finding.cause, finding.proved) for finding in result.diagnosis] == [("precision", True)]

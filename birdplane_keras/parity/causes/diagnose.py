@@ -135,7 +135,7 @@ def explain_layer(case: Case) -> Finding | None:
 
 def explain_update(case: Case) -> Finding | None:
     """Returns that the two optimizers differ, if the port makes every step with the reference's in place of its own."""
-    if case.rung not in registry.UPDATES or case.rung not in STEP_RUNGS or case.budget.spent:
+    if case.rung not in registry.UPDATES or case.rung not in STEP_RUNGS or case.budget.spent or not case.pair.trains:
         return None
     made = pytorchs_optimizer(case)
     if made is None:

@@ -22,7 +22,8 @@ def asked(source: Callable[[Case], Iterable[Any]], case: Case) -> list[Any]:
 
 def suppose(case: Case) -> list[Hypothesis]:
     """Returns the hypotheses for the rung, the likeliest first: those about the layer that differs before others."""
-    sources = [source.suppose for source in registry.HYPOTHESES if case.rung in source.rungs]
+    asked_of = [source for source in registry.HYPOTHESES if case.pair.trains or source.rungs != registry.UPDATES]
+    sources = [source.suppose for source in asked_of if case.rung in source.rungs]
     found = [hypothesis for source in sources for hypothesis in asked(source, case)]
     place = case.failed.place
     layer = None if place is None else place.layer

@@ -23,6 +23,7 @@ from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import call_module, given_to_module
 from birdplane_keras.parity.sides.examples import keras_view, mapped, named_leaves, take
 from birdplane_keras.parity.sides.keras_run import as_fit_gives
+from birdplane_keras.parity.sides.modes import half_type
 from birdplane_keras.parity.sides.outputs import arrays_of, flat
 from birdplane_keras.parity.sides.plain import plain_state, put_back
 
@@ -45,7 +46,7 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
             module = copy.deepcopy(pair.torch_module).eval()
             draw_weights(module, but=[name for name, tensor in ledger.tensors.items() if id(tensor) in ledger.left_out])
             outputs: list[Any] = []
-            given_there = given_to_module(mapped(lambda array: torch.as_tensor(array).to(device_of(module)), data[0]))
+            given_there = given_to_module(mapped(partial(as_taken, module), data[0]))
             uses = read_uses(module, lambda: outputs.append(call_module(module, given_there)))
         expected = arrays_of(outputs[0], pair.torch_outputs)
         turned = expected if pair.outputs_to_keras is None else pair.outputs_to_keras(expected)
@@ -61,6 +62,13 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
             return match_by_use(pair.keras_model, uses, ledger, predict)
     except Exception as error:  # whatever a model raises that cannot be called so
         return Walked(note=f"the weights were matched by their order, not by their use: {first_line(error)}")
+
+
+def as_taken(module: torch.nn.Module, array: Any) -> torch.Tensor:
+    """Returns an input as a module takes it."""
+    tensor = torch.as_tensor(array).to(device_of(module))
+    half = half_type(module)
+    return tensor.to(half) if half is not None and tensor.is_floating_point() else tensor
 
 
 def device_of(module: torch.nn.Module) -> torch.device:

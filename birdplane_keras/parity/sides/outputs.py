@@ -33,7 +33,8 @@ def arrays_of(outputs: Any, wanted: Mapping[str, str | int] | None = None) -> An
     if isinstance(plain, Sequence) and not isinstance(plain, str):
         parts = [arrays_of(value) for value in plain if is_numeric(value)]
         return parts if isinstance(plain, list) else tuple(parts)
-    return np.asarray(plain)
+    array = np.asarray(plain)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # NumPy has no such type itself
 
 
 def fields_of(outputs: Any) -> Any:

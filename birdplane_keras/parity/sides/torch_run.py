@@ -34,7 +34,7 @@ from birdplane_keras.parity.sides.examples import (
     reference_examples,
     validation_inputs,
 )
-from birdplane_keras.parity.sides.modes import training_modes
+from birdplane_keras.parity.sides.modes import half_type, training_modes
 from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, lay_out_otherwise, move_near, nudge_number
 from birdplane_keras.parity.sides.outputs import arrays_of
 from birdplane_keras.parity.sides.scheduling import Schedule
@@ -76,7 +76,7 @@ class TorchRun:
         self.modes = self.modes_of(self.module)
         for weight in self.module.parameters() if relaid else ():
             weight.data = lay_out_otherwise(weight.data)
-        self.device = next(iter(self.module.parameters())).device
+        self.device, self._input_dtype = next(iter(self.module.parameters())).device, dtype or half_type(self.module)
         self.clip, self.accumulation_steps, self.zero_grad = pair.torch_clip, pair.accumulation_steps, True
         self.rewrites: list[Rewrite] = [without_dropout, *([with_safe_group_norm] if relaid else [])]
         self.loss_rewrites: list[Rewrite] = []
@@ -215,8 +215,8 @@ class TorchRun:
 
         def convert(array: np.ndarray) -> torch.Tensor:
             tensor = torch.as_tensor(array).to(self.device)
-            if tensor.is_floating_point() and self.dtype is not None:
-                tensor = tensor.to(self.dtype)
+            if tensor.is_floating_point() and self._input_dtype is not None:
+                tensor = tensor.to(self._input_dtype)
             if tensor.is_floating_point() and self._nudge is not None and not targets:
                 tensor = self._nudge(tensor)
             return lay_out_otherwise(tensor) if self._relaid and tensor.ndim > 2 and not targets else tensor
