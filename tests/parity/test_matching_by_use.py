@@ -246,3 +246,16 @@ def test_a_transfer_without_data_goes_by_order():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(4, "tanh"), layers.Dense(2)])
     torch_to_keras(module, model)
     assert np.allclose(model(floats(8, 3)).detach(), module(torch.as_tensor(floats(8, 3))).detach(), atol=1e-6)
+
+
+def test_a_model_that_cannot_be_looked_at_is_matched_by_order_and_that_is_said():
+    def forward(s, x):
+        if len(x) != 16:
+            raise ValueError("sixteen, please")
+        return s.head(x)
+
+    module = Function(forward, head=nn.Linear(4, 3))
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    result = check_forward(torch_module=module, keras_model=model, inputs=floats(16, 4))
+    assert result.verdict in MATCHES
+    assert any("matched by their order, not by their use: ValueError: sixteen, please" in note for note in result.notes)
