@@ -24,6 +24,7 @@ from birdplane_keras.parity.sides.arrays import to_numpy
 
 RUNS = 200  # of the port at most
 SECONDS = 10.0  # that they may take together, the first one aside
+MOST_CHANGED = 4  # choices that are made otherwise at once
 BACK = 6  # decisions before a step that fails, which are taken otherwise
 
 
@@ -79,24 +80,23 @@ class Left:
 def find_better(best: Walked, place: int, walk: Callable[[Sequence[int]], Walked], left: Left) -> Walked | None:
     """Returns what a prediction with other choices before a step shows, if that is better; `None` where none is.
 
-    One choice is made otherwise, and where that is not enough, two of them.
+    One choice is made otherwise, and where that is not enough, two of them, then three and four.
     """
-    tried: list[tuple[int, Walked]] = []
-    for first, choices in other_choices(best, place):
-        if left.spent:
-            return None
-        left.runs -= 1
-        other = walk(choices)
-        if other.score > best.score:
-            return other
-        tried.append((first, other))
-    for first, once in tried:
-        for second, choices in other_choices(once, place):
-            if second > first and not left.spent:
+    level: list[tuple[int, Walked]] = [(-1, best)]
+    for _ in range(MOST_CHANGED):
+        deeper: list[tuple[int, Walked]] = []
+        for last, before in level:
+            for index, choices in other_choices(before, place):
+                if index <= last:
+                    continue
+                if left.spent:
+                    return None
                 left.runs -= 1
                 other = walk(choices)
                 if other.score > best.score:
                     return other
+                deeper.append((index, other))
+        level = deeper
     return None
 
 
