@@ -61,7 +61,7 @@ def judge_all(names: list[str]) -> Iterator[Row]:
     context = multiprocessing.get_context("spawn")
     for name in names:
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=judge_into, args=(theirs, name))
+        process = context.Process(target=judge_into, args=(theirs, name), daemon=True)  # ends with this one
         process.start()
         theirs.close()
         try:
@@ -74,8 +74,10 @@ def judge_all(names: list[str]) -> Iterator[Row]:
 
 def judge_into(connection: Any, name: str) -> None:
     """Judges a pair, and sends its row."""
+    import signal
     import warnings
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asked is interrupted, and ends this one
     warnings.simplefilter("ignore")
     connection.send(judge_pair(load()[name]))
     connection.close()
