@@ -55,7 +55,7 @@ def predict_alike(model, module, matching, data, seed):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_layers_in_any_order_under_any_names_with_branches_of_one_shape_are_matched(seed):
-    """`scripts` aside: 200 of 200 were matched (seeds 0 to 199), as the slow test asks again."""
+    """The slow test asks the same of 200 given seeds."""
     model, module, data, truth = draw_pair(seed)
     matching = matched(model, module, data)
     assert not matching.problems
