@@ -16,6 +16,7 @@ from birdplane_keras.parity.matching.uses import Use
 from birdplane_keras.parity.programs.layouts import Layout
 from birdplane_keras.parity.programs.layouts import layouts as layouts_between
 
+MOST_TRIED = 10_000  # ways to give several variables tensors of their shape
 MOST_FITS = 24  # ways to give each variable a tensor
 MOST_TURNS = 16  # layouts, of each of them
 MOST_ROWS = 8  # of a table of positions, that PyTorch keeps for others
@@ -106,6 +107,8 @@ def fits_by_size(
         shapes: Of PyTorch's tensors by dotted name.
     """
     names = list(dict.fromkeys(name for use in uses for name in use.tensors.values()))
+    if any(not fitting_names(variable, names, shapes) for variable in variables):
+        return
     orders = list(islice(assignments(variables, names, shapes), MOST_FITS))
     whole = len(variables) == len(names)
     for chosen in orders:
@@ -134,7 +137,7 @@ def fits_by_shape(
         fitting = [name for name in names if squeezed(shapes[name]) == ours]
         words = f"{layer.name}/{variable.name}"
         options.append(sorted(fitting, key=lambda name: -max(alike(variable.name, name), alike(words, name))))
-    for chosen in product(*options):
+    for chosen in islice(product(*options), MOST_TRIED):
         if len({*chosen}) == len(chosen):
             weights = [
                 WeightFit(
@@ -160,8 +163,7 @@ def assignments(
         yield []
         return
     variable, rest = variables[0], variables[1:]
-    ours = tuple(variable.shape)
-    fitting = [name for name in names if parts_in(variable, shapes[name]) or rows_before(ours, shapes[name])]
+    fitting = fitting_names(variable, names, shapes)
 
     def unlike(name: str) -> tuple:
         size, shape = int(np.prod(variable.shape)), shapes[name]
@@ -174,6 +176,12 @@ def assignments(
     for name in sorted(fitting, key=unlike):
         for others in assignments(rest, [each for each in names if each != name], shapes):
             yield [name, *others]
+
+
+def fitting_names(variable: Any, names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Returns the tensors that a variable may be, or be a part of, by their sizes."""
+    ours = tuple(variable.shape)
+    return [name for name in names if parts_in(variable, shapes[name]) or rows_before(ours, shapes[name])]
 
 
 def rows_before(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int:

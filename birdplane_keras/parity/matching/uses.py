@@ -62,7 +62,10 @@ def read_uses(module: nn.Module, predict: Callable[[], Any]) -> Uses:
         module: In evaluation mode; calls of it are watched, and it is left as it is.
         predict: Calls it.
     """
-    weights = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers())}
+    weights = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
     uses = Uses(weights=weights)
     watch = Watch(module, uses)
     with contextlib.ExitStack() as stack:

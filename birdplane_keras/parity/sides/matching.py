@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 
 from birdplane_keras.errors import first_line
@@ -38,10 +39,11 @@ def match_pair(pair: Pair) -> Matching:
 def look(pair: Pair, ledger: Ledger) -> Walked:
     """Looks at both models of a pair as they predict; finds nothing where one of them cannot."""
     data = take(pair.data, EXAMPLES)
+    data = mapped(np.array, data[0]), data[1]  # copies: a model may write on its inputs
     inputs = keras_view(pair, data)[0] if pair.keras_data is None else take(pair.keras_data[0], EXAMPLES)
     given = keras.tree.map_structure(as_fit_gives, inputs)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore")
             module = copy.deepcopy(pair.torch_module).eval()
             draw_weights(module, but=[name for name, tensor in ledger.tensors.items() if id(tensor) in ledger.left_out])
@@ -58,7 +60,7 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
             pairs = [(torch.as_tensor(made[n]), torch.as_tensor(wanted[n])) for n in wanted if n in made]
             return sum(same_numbers(*each) == 0 for each in pairs), len(wanted)
 
-        with as_before(pair.keras_model):
+        with as_before(pair.keras_model), torch.random.fork_rng():
             return match_by_use(pair.keras_model, uses, ledger, predict)
     except Exception as error:  # whatever a model raises that cannot be called so
         return Walked(note=f"the weights were matched by their order, not by their use: {first_line(error)}")
