@@ -1,5 +1,6 @@
 """The ways in which a request ends without an answer: all are of one root, and become one line and exit status 2."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -48,5 +49,6 @@ def errors_of_pair(what: str | Callable[[], str]) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """Returns an error's type and the first line of what it says."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras prints some of it in bold
+    lines = [line for line in plain.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'without a message'}"

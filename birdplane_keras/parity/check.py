@@ -20,6 +20,7 @@ from birdplane_keras.parity.pair import Pair, count_examples
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.forward import ForwardBench
 from birdplane_keras.parity.sides.loaders import is_loader, with_arrays
+from birdplane_keras.parity.sides.modes import device_of
 from birdplane_keras.parity.sides.trying import try_both
 
 STARTS: dict[str, dict[str, Any]] = {  # rung -> what gives the port the reference's start there
@@ -176,6 +177,6 @@ def describe_environment(pair: Pair) -> dict[str, Any]:
         "torch": torch.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
-        "device": str(next(iter(pair.torch_module.parameters())).device),
+        "device": str(device_of(pair.torch_module)),
         "threads": torch.get_num_threads(),
     }

@@ -209,6 +209,8 @@ def check_pair(pair: Pair) -> None:
     if not pair.keras_model.built:
         raise PairError("expected a built Keras model, received one without weights: give it an Input, or call it once")
     owned = {id(weight) for weight in pair.torch_module.parameters()}
+    if not owned and not pair.trains:
+        raise PairError("expected a reference with weights, received one without: there is nothing to match")
     groups = [] if pair.torch_optimizer is None else pair.torch_optimizer.param_groups
     given = [weight for group in groups for weight in group["params"]]
     if pair.trains and not any(id(weight) in owned for weight in given):

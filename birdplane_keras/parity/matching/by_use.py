@@ -25,6 +25,7 @@ from birdplane_keras.parity.sides.arrays import to_numpy
 RUNS = 200  # of the port at most
 SECONDS = 10.0  # that they may take together, the first one aside
 MOST_CHANGED = 4  # choices that are made otherwise at once
+MOST_NAMED = 3  # layers
 BACK = 6  # decisions before a step that fails, which are taken otherwise
 
 
@@ -57,10 +58,16 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
         better = find_better(best, failed, walk, left)
         if better is not None:
             best = better
-        elif failed == len(best.steps):
+        elif failed == len(best.steps) or not best.outputs:
             break
         else:
             settled = failed + 1  # a mistake of the port, or a layer that the reference does not have
+    if not best.right and left.spent:
+        open_ = [step.layer.name for step in best.steps if step.doubted]
+        best.note = (
+            f"not all ways to match the weights were tried: names and order say which {', '.join(open_[:MOST_NAMED])} "
+            f"{'and others are' if len(open_) > MOST_NAMED else 'is' if len(open_) == 1 else 'are'}"
+        ) * bool(open_)
     return best
 
 

@@ -16,7 +16,6 @@ from birdplane_keras.parity.matching.uses import Use
 from birdplane_keras.parity.programs.layouts import Layout
 from birdplane_keras.parity.programs.layouts import layouts as layouts_between
 
-MOST_TRIED = 10_000  # ways to give several variables tensors of their shape
 MOST_FITS = 24  # ways to give each variable a tensor
 MOST_TURNS = 16  # layouts, of each of them
 MOST_ROWS = 8  # of a table of positions, that PyTorch keeps for others
@@ -137,19 +136,28 @@ def fits_by_shape(
         fitting = [name for name in names if squeezed(shapes[name]) == ours]
         words = f"{layer.name}/{variable.name}"
         options.append(sorted(fitting, key=lambda name: -max(alike(variable.name, name), alike(words, name))))
-    for chosen in islice(product(*options), MOST_TRIED):
-        if len({*chosen}) == len(chosen):
-            weights = [
-                WeightFit(
-                    variable=variable,
-                    names=(name,),
-                    turn=layouts.reshaped(tuple(variable.shape), shapes[name]),
-                    joint=layouts.single(),
-                )
-                for variable, name in zip(variables, chosen, strict=True)
-            ]
-            use = Use(name=chosen[0].rpartition(".")[0], tensors={name: name for name in chosen})
-            yield Fit(layer=layer, uses=[use], weights=weights)
+    for chosen in distinct(options):
+        weights = [
+            WeightFit(
+                variable=variable,
+                names=(name,),
+                turn=layouts.reshaped(tuple(variable.shape), shapes[name]),
+                joint=layouts.single(),
+            )
+            for variable, name in zip(variables, chosen, strict=True)
+        ]
+        use = Use(name=chosen[0].rpartition(".")[0], tensors={name: name for name in chosen})
+        yield Fit(layer=layer, uses=[use], weights=weights)
+
+
+def distinct(options: Sequence[Sequence[str]], taken: frozenset[str] = frozenset()) -> Iterator[list[str]]:
+    """Yields the ways to take one of each of some options, none of them twice; the first ones first."""
+    if not options:
+        yield []
+        return
+    for name in options[0]:
+        if name not in taken:
+            yield from ([name, *others] for others in distinct(options[1:], taken | {name}))
 
 
 def assignments(

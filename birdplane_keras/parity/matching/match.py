@@ -1,4 +1,4 @@
-"""Which Keras layer is which PyTorch module, and which variable is which tensor: by order and kind, or as told."""
+"""Which Keras layer is which PyTorch module, and which variable is which tensor: as told, by use, by kind and order."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -71,7 +71,7 @@ def match_layers(
     Args:
         keras_model: A built `keras.Model` on the torch backend.
         torch_module: Any module.
-        mapping: What order and kind do not tell. Keras layer name (or path) -> PyTorch module name, also of nested
+        mapping: What neither use nor order tells. Keras layer name (or path) -> PyTorch module name, also of nested
             models, whose layers are then matched within. Keras variable path -> PyTorch tensor name of the same shape,
             or (name, axes) where axes transposes PyTorch's tensor into Keras'. What is mapped so is taken as said: no
             order of flattened features is applied to it.
@@ -103,9 +103,9 @@ def match_layers(
     ours = [u for u in ours if id(u.layer) not in done and not ledger.members(u) <= ledger.settled]
     theirs = [u for u in theirs if id(u) not in done and not ledger.members(u) <= ledger.settled]
     left, right = match_by_kind(ledger, ours, theirs)
-    doubted = ambiguous_groups(ledger, [unit for unit in ours if unit not in left], graph.made_by)
-    if walked.right:
-        doubted = []
+    unsure = [step.chosen.unit for step in walked.steps if step.doubted and step.chosen and id(step.layer) in done]
+    ordered = [unit for unit in ours if unit not in left] + [unit for unit in unsure if unit is not None]
+    doubted = [] if walked.right else ambiguous_groups(ledger, ordered, graph.made_by)
     for unit in left:
         ledger.complain_of_variables(unit.variables.values(), no_counterpart(ours, theirs, unit.kind))
     for other in right:

@@ -7,7 +7,7 @@ import torch
 
 from birdplane_keras.parity.programs.dispatched import HALVES
 from birdplane_keras.parity.programs.layouts import layouts
-from birdplane_keras.parity.programs.program import Value
+from birdplane_keras.parity.programs.program import MASK, Value
 
 NEAR = 2e-3  # of the largest number: what rounding does on the way through a deep network
 NEAR_HALVES = 5e-2  # the same in half precision
@@ -47,8 +47,10 @@ def same_numbers(made: torch.Tensor, wanted: torch.Tensor, part: tuple[int, int]
         if not theirs.numel() or ours.numel() % theirs.numel():
             return None
         theirs = theirs.reshape(-1).repeat(ours.numel() // theirs.numel())  # the same for every example
-    if not ours.numel():
+    ours, theirs = without_masks(ours), without_masks(theirs)
+    if not ours.numel() or ours.isnan().sum() != theirs.isnan().sum():
         return None
+    ours, theirs = ours.nan_to_num(), theirs.nan_to_num()
     near = NEAR_HALVES if made.dtype in HALVES else NEAR
     allowed = near * max(float(theirs.abs().max()), 1e-30)
     flat = ours.reshape(-1)
@@ -60,6 +62,11 @@ def same_numbers(made: torch.Tensor, wanted: torch.Tensor, part: tuple[int, int]
         return None
     apart = (flat.sort().values - theirs.reshape(-1).sort().values).abs().max()
     return 2 if float(apart) <= allowed else None
+
+
+def without_masks(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor with NaN in the place of what a mask puts there, which is no measure of the rest."""
+    return torch.where(tensor.abs() < MASK, tensor, torch.nan)
 
 
 def bounds(tensor: torch.Tensor) -> tuple[float, float, float]:

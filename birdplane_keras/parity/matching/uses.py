@@ -101,13 +101,22 @@ def own_tensors(module: nn.Module, name: str) -> dict[str, str]:
 
 
 class Watch(TorchDispatchMode):
-    """Within it, operations on weights are noted; those of a module without others in it are noted by `hooked`."""
+    """Within it, operations on weights are noted; a module of a known kind is noted by `hooked`, as a whole."""
 
     def __init__(self, module: nn.Module, uses: Uses) -> None:
         super().__init__()
         self.uses = uses
         self._module = module
-        self._names = {t.untyped_storage().data_ptr(): name for name, t in reversed(list(uses.weights.items()))}
+        self._names: dict[int, list[tuple[int, str]]] = {}  # where a storage lies -> where in it weights begin
+        for name, tensor in uses.weights.items():
+            if tensor.layout == torch.strided and tensor.numel():
+                own, begin = (
+                    self._names.setdefault(tensor.untyped_storage().data_ptr(), []),
+                    int(tensor.storage_offset()),
+                )
+                own += (
+                    [] if any(begin == known for known, _ in own) else [(begin, name)]
+                )  # a tied one by its first name
         self._place = 0
         self._running: list[tuple[nn.Module, bool]] = []
         self._quiet = 0
@@ -117,7 +126,7 @@ class Watch(TorchDispatchMode):
         if self._quiet:
             return result
         given = tensors_in((args, kwargs or {}))
-        named = [self._names.get(t.untyped_storage().data_ptr()) if t.layout == torch.strided else None for t in given]
+        named = [self._name_of(tensor) for tensor in given]
         taken = list(dict.fromkeys(name for name in named if name is not None))
         for name in taken:
             self.uses.first.setdefault(name, self._next())
@@ -127,6 +136,17 @@ class Watch(TorchDispatchMode):
             if others and made is not None and made.is_floating_point():
                 self._note_operation(taken, others, made)
         return result
+
+    def _name_of(self, tensor: torch.Tensor) -> str | None:
+        """Returns the weight that a tensor is, or shows a part of; `None` where it is none."""
+        if tensor.layout != torch.strided or not tensor.numel():
+            return None
+        begun = [
+            each
+            for each in self._names.get(tensor.untyped_storage().data_ptr(), ())
+            if each[0] <= tensor.storage_offset()
+        ]
+        return max(begun)[1] if begun else None
 
     def _next(self) -> int:
         self._place += 1
@@ -159,7 +179,8 @@ class Watch(TorchDispatchMode):
                 continue
             tensors = own_tensors(module, name)
             if tensors:
-                alone = not any(own_tensors(inner, "") for inner in list(module.modules())[1:])
+                others = any(own_tensors(inner, "") for inner in list(module.modules())[1:])
+                alone = kind_of_torch(module) is not None and not others
                 call = ModuleCall(self, name, module, tensors, units.get(id(module), []), alone=alone)
                 hooks.append(module.register_forward_pre_hook(call.begin, with_kwargs=True, prepend=False))
                 hooks.append(module.register_forward_hook(call.end, with_kwargs=True, prepend=True))
@@ -171,7 +192,7 @@ class Watch(TorchDispatchMode):
 
 
 class ModuleCall:
-    """The first call of a module that has weights of its own, as hooks; `alone` where no module in it has any."""
+    """The first call of a module that has weights of its own, as hooks; `alone`: nothing in it is of interest."""
 
     def __init__(
         self,

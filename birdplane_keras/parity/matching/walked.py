@@ -15,6 +15,7 @@ class Step:
         chosen: The fit that was taken; `None` where there was none.
         proved: Whether the layer then makes what its counterpart makes.
         reached: Whether its counterpart takes what it takes: where it then makes something else, it does so itself.
+        several: Whether other parts of the reference take the same, too.
         replaced: Whether the reference's numbers were put in the place of what it makes.
         index: Which of the ways to go on was taken here.
         count: How many there are.
@@ -24,9 +25,15 @@ class Step:
     chosen: Fit | None = None
     proved: bool = False
     reached: bool = False
+    several: bool = False
     replaced: bool = False
     index: int = 0
     count: int = 1
+
+    @property
+    def doubted(self) -> bool:
+        """Whether another part of the reference may be its counterpart as well."""
+        return self.lost or (self.failed and self.several)
 
     @property
     def lost(self) -> bool:
@@ -46,8 +53,8 @@ class Walked:
     Args:
         steps: Its layers in the order of their calls.
         agreeing: How many of the outputs are the reference's.
-        outputs: How many there are.
-        note: Why nothing was seen, in words.
+        outputs: How many there are; 0 where they cannot be compared.
+        note: What was not seen, in words.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -58,7 +65,7 @@ class Walked:
     @property
     def right(self) -> bool:
         """Whether the port predicts what the reference does, all by itself."""
-        return self.agreeing == self.outputs and not any(step.replaced for step in self.steps)
+        return 0 < self.outputs == self.agreeing and not any(step.replaced for step in self.steps)
 
     @property
     def score(self) -> tuple[bool, int, int]:

@@ -117,6 +117,7 @@ class Walk:
         self.walked.steps.append(step)
         proved = self._proved(fits, again)
         step.reached = any(fit.likely for fit in fits)
+        step.several = len({fit.uses[0].name for fit in fits if fit.likely}) > 1
         if not proved and not step.reached:
             others = self._others(layer, variables, unit, fits)
             proved = self._proved(others, again)
@@ -209,6 +210,7 @@ class Walk:
 
     def _proved(self, fits: Sequence[Fit], again: Callable[[], Any]) -> list[Fit]:
         """Returns those of some fits with which the layer makes what the last of their uses makes."""
+        before = [(w.variable.value, w.variable.value.detach().clone()) for fit in fits[:1] for w in fit.weights]
         found: dict[tuple, tuple[int, Fit]] = {}  # what is taken by what -> how alike the outputs are, and the fit
         for fit in fits:
             wanted, key = fit.uses[-1].returned, self._taken_by(fit)
@@ -219,6 +221,9 @@ class Walk:
             best = min((each for each in likeness if each is not None), default=None)
             if best is not None and (key not in found or best < found[key][0]):
                 found[key] = best, fit
+        with torch.no_grad():
+            for tensor, value in [] if found else before:
+                tensor.copy_(value)
         return [fit for _, fit in sorted(found.values(), key=lambda each: each[0])]
 
     def _assign(self, fit: Fit) -> None:

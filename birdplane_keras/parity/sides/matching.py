@@ -24,7 +24,7 @@ from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import call_module, given_to_module
 from birdplane_keras.parity.sides.examples import keras_view, mapped, named_leaves, take
 from birdplane_keras.parity.sides.keras_run import as_fit_gives
-from birdplane_keras.parity.sides.modes import half_type
+from birdplane_keras.parity.sides.modes import device_of, half_type
 from birdplane_keras.parity.sides.outputs import arrays_of, flat
 from birdplane_keras.parity.sides.plain import plain_state, put_back
 
@@ -58,7 +58,8 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
             with torch.no_grad():
                 made = flat(pair.keras_model(given, training=False), pair.keras_outputs)
             pairs = [(torch.as_tensor(made[n]), torch.as_tensor(wanted[n])) for n in wanted if n in made]
-            return sum(same_numbers(*each) == 0 for each in pairs), len(wanted)
+            comparable = made.keys() == wanted.keys()
+            return sum(same_numbers(*each) == 0 for each in pairs), len(wanted) if comparable else 0
 
         with as_before(pair.keras_model), torch.random.fork_rng():
             return match_by_use(pair.keras_model, uses, ledger, predict)
@@ -71,11 +72,6 @@ def as_taken(module: torch.nn.Module, array: Any) -> torch.Tensor:
     tensor = torch.as_tensor(array).to(device_of(module))
     half = half_type(module)
     return tensor.to(half) if half is not None and tensor.is_floating_point() else tensor
-
-
-def device_of(module: torch.nn.Module) -> torch.device:
-    """Returns the device that a module's weights lie on."""
-    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
 
 
 @contextlib.contextmanager

@@ -25,3 +25,8 @@ def half_type(module: torch.nn.Module) -> torch.dtype | None:
     """
     found = {weight.dtype for weight in module.parameters() if weight.is_floating_point()}
     return next(iter(found)) if found in ({torch.float16}, {torch.bfloat16}) else None
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Returns the device that a module's weights lie on."""
+    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))

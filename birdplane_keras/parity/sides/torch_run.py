@@ -34,7 +34,7 @@ from birdplane_keras.parity.sides.examples import (
     reference_examples,
     validation_inputs,
 )
-from birdplane_keras.parity.sides.modes import half_type, training_modes
+from birdplane_keras.parity.sides.modes import device_of, half_type, training_modes
 from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, lay_out_otherwise, move_near, nudge_number
 from birdplane_keras.parity.sides.outputs import arrays_of
 from birdplane_keras.parity.sides.scheduling import Schedule
@@ -76,7 +76,7 @@ class TorchRun:
         self.modes = self.modes_of(self.module)
         for weight in self.module.parameters() if relaid else ():
             weight.data = lay_out_otherwise(weight.data)
-        self.device, self._input_dtype = next(iter(self.module.parameters())).device, dtype or half_type(self.module)
+        self.device, self._input_dtype = device_of(self.module), dtype or half_type(self.module)
         self.clip, self.accumulation_steps, self.zero_grad = pair.torch_clip, pair.accumulation_steps, True
         self.rewrites: list[Rewrite] = [without_dropout, *([with_safe_group_norm] if relaid else [])]
         self.loss_rewrites: list[Rewrite] = []

@@ -27,6 +27,11 @@ def try_reference(bench: PairBench) -> None:
     run = bench.reference()
     loss = float(run.step(rows))
     if not np.isfinite(loss):
+        if not bench.pair.trains:
+            raise PairError(
+                f"expected finite outputs of the reference, received {loss}: say by outputs= which count, or compare "
+                "them before they are masked"
+            )
         raise PairError(f"expected a finite loss of the reference at step 0, received {loss}")
     reached = reached_outside(bench, rows) if bench.pair.trains else None
     if reached:
