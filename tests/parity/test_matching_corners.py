@@ -89,20 +89,36 @@ def test_weights_that_are_views_of_one_storage_are_told_apart():
     assert result.verdict in MATCHES, str(result)
 
 
-def test_heads_behind_a_mistake_are_ambiguous_and_the_outputs_settle_it():
+@pytest.mark.parametrize("order", [("q", "p"), ("p", "q")])
+def test_heads_behind_a_mistake_are_told_apart_by_the_outputs(order):
     module = Function(
         lambda s, x: (lambda h: (s.one(h), s.two(h)))(torch.relu(s.body(x)) * 2),
         body=nn.Linear(4, 6), one=nn.Linear(6, 3), two=nn.Linear(6, 3),
     )  # fmt: skip
     inputs = keras.Input((4,))
     hidden = layers.Dense(6, "tanh")(inputs)
-    q, p = layers.Dense(3, name="q"), layers.Dense(3, name="p")
-    second, first = q(hidden), p(hidden)
-    model = keras.Model(inputs, [first, second])
+    made = {name: layers.Dense(3, name=name)(hidden) for name in ("q", "p")}
+    model = keras.Model(inputs, [made[name] for name in order])
     matching = matched(model, module, floats(8, 4))
     names = {match.layer.name: match.name for match in matching.layers}
-    settled = names["p"] == "one" and names["q"] == "two"
-    assert settled or [{match.layer.name for match in group} for group in matching.ambiguous] == [{"p", "q"}]
+    assert [names[name] for name in order] == ["one", "two"]
+    (finding,) = check_forward(torch_module=module, keras_model=model, inputs=floats(8, 4)).diagnosis
+    assert finding.proved
+    assert "tanh" in str(finding.parting["port"])
+
+
+def test_heads_that_nothing_tells_apart_are_ambiguous():
+    """Behind a mistake, and added up: in either order the outputs are the same."""
+    module = Function(
+        lambda s, x: (lambda h: s.end(torch.tanh(s.one(h)) * torch.sigmoid(s.two(h))))(torch.relu(s.body(x)) * 2),
+        body=nn.Linear(4, 6), one=nn.Linear(6, 3), two=nn.Linear(6, 3), end=nn.Linear(3, 2),
+    )  # fmt: skip
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(6, "tanh")(inputs)
+    q, p = layers.Dense(3, name="q")(hidden), layers.Dense(3, name="p")(hidden)
+    model = keras.Model(inputs, layers.Dense(2)(keras.ops.tanh(q) * 0.5 + keras.ops.sigmoid(p)))
+    groups = [{match.layer.name for match in group} for group in matched(model, module, floats(8, 4)).ambiguous]
+    assert groups == [{"p", "q"}]
 
 
 def test_searches_of_shapes_end():

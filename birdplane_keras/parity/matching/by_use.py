@@ -112,7 +112,8 @@ def other_choices(walked: Walked, place: int) -> Iterator[tuple[int, list[int]]]
     taken = [step.index for step in walked.steps]
     before = [index for index in range(min(place, len(taken))) if walked.steps[index].count > 1]
     itself = [place] if place < len(taken) else []
-    several = before if itself else [index for index in before if not walked.steps[index].failed]
+    sure = [index for index in before if walked.steps[index].failed and not walked.steps[index].doubted]
+    several = before if itself else [index for index in before if index not in sure]
     for index in [*reversed(several[-BACK:]), *itself]:
         for other in range(walked.steps[index].count):
             if other != taken[index]:

@@ -30,6 +30,7 @@ from birdplane_keras.parity.programs.program import Value
 
 NEAREST = 6  # parts of the reference that took other numbers are tried, too: so many of them, in the order of uses
 MOST_FITS = 96  # of one layer with what took the same numbers, that are tried
+MOST_WAYS = 3  # to go on where the layer does not make what its counterpart makes
 MOST_OTHERS = 6  # with each part that took others
 
 
@@ -125,16 +126,15 @@ class Walk:
         fits = proved or [fit for fit in fits if fit.likely]
         step.proved = bool(proved)
         guesses = [] if proved or (fits and not has_others(layer)) else self._guesses(layer, variables)
-        ways = proved or guesses or fits[:1]
+        ways = proved or guesses or list({fit.uses[0].place: fit for fit in reversed(fits)}.values())[::-1][:MOST_WAYS]
         if not ways:
             return None
-        guessed = ways[0].uses[-1].returned is None
-        step.chosen = ways[min(step.index, len(ways) - 1) if proved or guessed else 0]
-        step.count = 2 if step.failed else len(ways)
+        step.chosen = ways[step.index if step.index < len(ways) else 0]
+        step.count = len(ways) + step.failed
         self._assign(step.chosen)
         self._take(step.chosen)
         made = again()
-        if step.failed and step.index == 0:
+        if step.failed and step.index < len(ways):  # the last way is to leave what it makes
             replaced = self._replaced(layer, step.chosen, made)
             step.replaced = replaced is not None
             return replaced if step.replaced else made
