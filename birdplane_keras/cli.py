@@ -88,7 +88,7 @@ def mutants(argv: list[str] | None = None) -> int:
 
 
 def zoo(argv: list[str] | None = None) -> int:
-    """Runs `scripts/zoo.py`; returns 0, 1 where a pair differs and nothing proves how, 2 for an unusable request."""
+    """Runs `scripts/zoo.py`; returns 0, 1 where a difference is not proved, 2 for an unusable request."""
     from birdplane_keras.commands.zoo import add_arguments
 
     parser = OneLineParser(prog="zoo.py", description="Judge pairs of other people's models.")

@@ -1,13 +1,13 @@
 """Judges pairs of other people's models, and says what differs. See `--help`.
 
-The document: python scripts/zoo.py --out docs/zoo.md
+The documents: python scripts/zoo.py --out docs/zoo.md --readme README.md
 """
 
 import sys
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, 1 where a pair differs and nothing proves how, 2 for an unusable request."""
+    """Returns 0, 1 where a difference is not proved or a pair cannot be judged, 2 for an unusable request."""
     try:
         from birdplane_keras.cli import zoo
     except ImportError as error:  # Keras on another backend, or an incomplete installation

@@ -9,6 +9,7 @@ BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py
 SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
 HUNT_MARKS = ("<!-- hunt: written by scripts/hunt.py -->", "<!-- end of the hunt -->")
 MUTANTS_MARKS = ("<!-- mutants: written by scripts/mutants.py -->", "<!-- end of the mutants -->")
+ZOO_MARKS = ("<!-- zoo: written by scripts/zoo.py -->", "<!-- end of the zoo -->")
 FAULTS_MARKS = "<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->"
 COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
 SIDES = {"torch": "PyTorch", "keras": "Keras"}

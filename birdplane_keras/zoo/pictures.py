@@ -94,32 +94,28 @@ def clip(advised):
     }
 
 
-@pair("timm resnet18", "KerasHub ResNetBackbone")
-def resnet18(advised):
+def residual(name, blocks, block_type):
+    """Returns a pair of residual networks of which each stage has so many blocks."""
     model = models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
         stackwise_num_filters=[64, 128, 256, 512],
-        stackwise_num_blocks=[2, 2, 2, 2],
+        stackwise_num_blocks=blocks,
         stackwise_num_strides=[1, 2, 2, 2],
-        block_type="basic_block",
+        block_type=block_type,
         image_shape=(SIDE, SIDE, 3),
     )
-    return features(timm.create_model("resnet18", num_classes=0, global_pool=""), model)
+    return features(timm.create_model(name, num_classes=0, global_pool=""), model)
+
+
+@pair("timm resnet18", "KerasHub ResNetBackbone")
+def resnet18(advised):
+    return residual("resnet18", [2, 2, 2, 2], "basic_block")
 
 
 @pair("timm resnet50", "KerasHub ResNetBackbone")
 def resnet50_timm(advised):
-    model = models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128, 256, 512],
-        stackwise_num_blocks=[3, 4, 6, 3],
-        stackwise_num_strides=[1, 2, 2, 2],
-        block_type="bottleneck_block",
-        image_shape=(SIDE, SIDE, 3),
-    )
-    return features(timm.create_model("resnet50", num_classes=0, global_pool=""), model)
+    return residual("resnet50", [3, 4, 6, 3], "bottleneck_block")
 
 
 @pair("timm densenet121", "KerasHub DenseNetBackbone")

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from birdplane_keras.reporting.markdown import ZOO_MARKS
 from birdplane_keras.zoo.judging import STEPS, Row
 
 HEAD = "# The zoo: other people's models, judged\n"
 COLUMNS = ("pair", "reference", "port", "weights", "mapping", "as shipped", "what differs", "advised", "s", "GB")
-LINES = 2  # of source that are shown of a finding: one of each side
+SHORT = ("reference", "port", "mapping", "as shipped", "what differs", "advised")  # of these, in a summary
+SHOWN = ("bert", "gpt2", "clip", "vit_timm", "mobilenet_v2")  # in it
 
 
 def render(rows: Sequence[Row], date: str) -> str:
@@ -29,6 +31,16 @@ def render(rows: Sequence[Row], date: str) -> str:
     table = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *map(line_of, rows)]
     found = [text for row in rows for text in findings_of(row)]
     return "\n".join([HEAD, intro, *table, "", "## What differs", "", *found]).rstrip() + "\n"
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Returns a few of the pairs as a table, with its marks."""
+    shown = [row for name in SHOWN for row in rows if row.name == name]
+    lines = [line_of(row).split(" | ") for row in shown]
+    columns = [COLUMNS.index(name) for name in SHORT]
+    table = [f"| {' | '.join(SHORT)} |", f"|{'---|' * len(SHORT)}"]
+    table += [f"| {' | '.join(cells[column].strip('| ') for column in columns)} |" for cells in lines]
+    return "\n".join([ZOO_MARKS[0], "", *table, "", ZOO_MARKS[1]])
 
 
 def line_of(row: Row) -> str:

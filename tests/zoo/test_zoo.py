@@ -9,7 +9,7 @@ import pytest
 
 from birdplane_keras.commands.zoo import add_arguments
 from birdplane_keras.zoo.judging import Row
-from birdplane_keras.zoo.telling import render
+from birdplane_keras.zoo.telling import render, summary
 
 ROOT = Path(__file__).parents[2]
 FINDING = {
@@ -44,6 +44,14 @@ def test_the_document_tells_what_was_found():
     assert "| same | a 1 | b 2 | 3 | by use | **rounding-only** |" in text
     assert "epsilon (not proved)" in text
     assert "- port: `native_layer_norm(eps=1e-12)`" in text
+
+
+def test_the_summary_has_the_rows_that_it_shows():
+    rows = [Row(name="gpt2", torch="a 1", keras="b 2", shipped="rounding-only"), Row(name="other", shipped="diverged")]
+    text = summary(rows)
+    assert text.splitlines()[2].startswith("| reference | port | mapping |")
+    assert "| a 1 | b 2 | by use | **rounding-only** |  |  |" in text
+    assert "diverged" not in text
 
 
 def test_a_wrong_name_is_one_line():
