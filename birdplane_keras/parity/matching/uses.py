@@ -14,7 +14,7 @@ from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves
 from birdplane_keras.parity.programs.dispatched import tensors_in, value_of
 from birdplane_keras.parity.programs.program import Value
 
-MASKS = "parametrizations."  # a module's own weights that PyTorch keeps in modules within it
+PARAMETRIZED = "parametrizations."  # a module's own weights that PyTorch keeps in modules within it
 
 
 @dataclass(kw_only=True, eq=False)
@@ -96,7 +96,7 @@ def own_tensors(module: nn.Module, name: str) -> dict[str, str]:
     return {
         part: prefix + part
         for part, tensor in named
-        if tensor.is_floating_point() and ("." not in part or part.startswith(MASKS))
+        if tensor.is_floating_point() and ("." not in part or part.startswith(PARAMETRIZED))
     }
 
 
@@ -175,7 +175,7 @@ class Watch(TorchDispatchMode):
             units.setdefault(id(unit.module), []).append(unit)
         hooks = []
         for name, module in self._module.named_modules():
-            if MASKS in f"{name}.":
+            if PARAMETRIZED in f"{name}.":
                 continue
             tensors = own_tensors(module, name)
             if tensors:

@@ -161,7 +161,7 @@ class Walk:
         if unit is not None and use.kind is unit.kind:
             fits += fits_of_kind(unit, use, self._ledger.empty)
         else:
-            several = sum(len(variable.shape) > 1 for variable in variables) > 1
+            several = sum(len(variable.shape) > 1 for variable in variables) > 1 or len(use.tensors) < len(variables)
             for chain in self._chains(use) if several else [[use]]:
                 fits += fits_by_size(layer, variables, chain, self._shapes)
         return [fit for fit in fits if not any(self._is_taken(weight.key) for weight in fit.weights)]
