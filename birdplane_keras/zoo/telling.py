@@ -24,9 +24,10 @@ def render(rows: Sequence[Row], date: str) -> str:
     intro = (
         f"Written by `python scripts/zoo.py` on {date}. {len(rows)} pairs, built small and random from the libraries' "
         f"own configurations, with weights that are drawn large enough for activations to matter. {alone} are matched "
-        f"without a mapping. {settled} are the same in the end, or what differs is proved. Pairs with a loss are "
-        f"trained for {STEPS} steps; of the others the forward pass is compared. A difference is no mistake of either "
-        "library: each keeps to its own source.\n"
+        f"without a mapping. {settled} are the same in the end, or what differs is proved. The last verdict, "
+        "`advised`, is that once the judge's advice is followed, as far as a library's arguments allow; it is empty "
+        f"where there was none to follow. Pairs with a loss are trained for {STEPS} steps; of the others the forward "
+        "pass is compared. A difference is no mistake of either library: each keeps to its own source.\n"
     )
     table = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *map(line_of, rows)]
     found = [text for row in rows for text in findings_of(row)]
