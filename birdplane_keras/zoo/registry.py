@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from birdplane_keras.errors import RequestError
 from birdplane_keras.extras import require
 from torch_reference.torchvision_on_cpu import import_torchvision
 
 MODULES = ("encoders", "decoders", "sequences", "pictures", "networks", "tutorials")
-LIBRARIES = ("keras_hub", "transformers", "timm")
+LIBRARIES = ("transformers", "timm")
 SPREAD = 0.2  # of vectors and statistics around what they are built as
 
 
@@ -59,6 +60,13 @@ def load() -> dict[str, ZooPair]:
     import_torchvision()  # which others import, too
     for library in LIBRARIES:
         require(library, extra="zoo", what="the zoo")
+    try:
+        importlib.import_module("keras_hub")
+    except ImportError as error:
+        raise RequestError(
+            f"expected KerasHub, which the zoo needs ({error}): pip install --no-deps keras-hub, as its tokenizers would "
+            "bring TensorFlow"
+        ) from error
     for name in MODULES:
         importlib.import_module(f"birdplane_keras.zoo.{name}")
     return ZOO
