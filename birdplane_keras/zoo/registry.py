@@ -64,8 +64,8 @@ def load() -> dict[str, ZooPair]:
         importlib.import_module("keras_hub")
     except ImportError as error:
         raise RequestError(
-            f"expected KerasHub, which the zoo needs ({error}): pip install --no-deps keras-hub, as its tokenizers would "
-            "bring TensorFlow"
+            f"expected KerasHub, which the zoo needs ({error}): pip install --no-deps keras-hub, as its tokenizers "
+            "would bring TensorFlow"
         ) from error
     for name in MODULES:
         importlib.import_module(f"birdplane_keras.zoo.{name}")
