@@ -226,7 +226,7 @@ SABOTAGE = [  # each trains only where the rungs before training do not see it
     pytest.param(move_a_weight, "initial_weights", {"tensor": "0.weight", "index": [3, 5]}, marks=slow),
     pytest.param(use_relu, "forward", {"tensor": "outputs"}, marks=slow),
     pytest.param(apply_softmax_before_a_loss_that_applies_it, "forward", {"tensor": "outputs"}, marks=slow),
-    (sum_the_loss, "loss", {"tensor": "loss"}),
+    pytest.param(sum_the_loss, "loss", {"tensor": "loss"}, marks=slow),
     pytest.param(use_another_rate, "first_update", {"tensor": "0.weight"}, marks=slow),
     pytest.param(decay_the_rate, "trajectory", {"tensor": "2.bias", "step": 51, "epoch": 0, "batch": 51}, marks=slow),
     pytest.param(save_the_wrong_bias, "final_weights", {"tensor": "0.bias"}, marks=slow),

@@ -54,6 +54,7 @@ def test_the_summary_has_the_rows_that_it_shows():
     assert "diverged" not in text
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_one_line():
     done = subprocess.run(
         [sys.executable, "scripts/zoo.py", "--only", "no_such_pair"], capture_output=True, text=True, cwd=ROOT
