@@ -7,7 +7,6 @@ order of uses is taken, and the layer's output is replaced by the reference's, s
 its use again.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from birdplane_keras.parity.matching.walking import Walk
 from birdplane_keras.parity.sides.arrays import to_numpy
 
 RUNS = 200  # of the port at most
-SECONDS = 10.0  # that they may take together, the first one aside
+WORK = 1e11  # that they may take together, the first one aside: counted, so that no clock decides what is found
 MOST_CHANGED = 4  # choices that are made otherwise at once
 MOST_NAMED = 3  # layers
 BACK = 6  # decisions before a step that fails, which are taken otherwise
@@ -52,9 +51,10 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
         return here.walked
 
     best, settled = walk([]), 0
-    left = Left(runs=RUNS, end=time.monotonic() + SECONDS)
+    left = Left(runs=RUNS, work=WORK)
     while not best.right and not left.spent:
-        failed = next((i for i in range(settled, len(best.steps)) if best.steps[i].lost), len(best.steps))
+        lost = (i for i in range(settled, len(best.steps)) if best.steps[i].lost and best.is_open(best.steps[i]))
+        failed = next(lost, len(best.steps))
         better = find_better(best, failed, walk, left)
         if better is not None:
             best = better
@@ -63,7 +63,7 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
         else:
             settled = failed + 1  # a mistake of the port, or a layer that the reference does not have
     if not best.right and left.spent:
-        open_ = [step.layer.name for step in best.steps if step.doubted]
+        open_ = [step.layer.name for step in best.steps if best.is_open(step)]
         best.note = (
             f"not all ways to match the weights were tried: names and order say which {', '.join(open_[:MOST_NAMED])} "
             f"{'and others are' if len(open_) > MOST_NAMED else 'is' if len(open_) == 1 else 'are'}"
@@ -73,15 +73,15 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
 
 @dataclass(kw_only=True)
 class Left:
-    """What may still be spent on other choices: runs of the port, up to a moment."""
+    """What may still be spent on other choices: runs of the port, and the work in them."""
 
     runs: int
-    end: float
+    work: float
 
     @property
     def spent(self) -> bool:
         """Whether nothing is left."""
-        return self.runs <= 0 or time.monotonic() > self.end
+        return self.runs <= 0 or self.work <= 0
 
 
 def find_better(best: Walked, place: int, walk: Callable[[Sequence[int]], Walked], left: Left) -> Walked | None:
@@ -100,6 +100,7 @@ def find_better(best: Walked, place: int, walk: Callable[[Sequence[int]], Walked
                     return None
                 left.runs -= 1
                 other = walk(choices)
+                left.work -= other.work
                 if other.score > best.score:
                     return other
                 deeper.append((index, other))
@@ -110,7 +111,8 @@ def find_better(best: Walked, place: int, walk: Callable[[Sequence[int]], Walked
 def other_choices(walked: Walked, place: int) -> Iterator[tuple[int, list[int]]]:
     """Yields where, and how, one of the last decisions before a step may be taken otherwise, or the step's own."""
     taken = [step.index for step in walked.steps]
-    before = [index for index in range(min(place, len(taken))) if walked.steps[index].count > 1]
+    steps = list(enumerate(walked.steps[:place]))
+    before = [index for index, step in steps if step.count > 1 and not walked.named(step)]
     itself = [place] if place < len(taken) else []
     sure = [index for index in before if walked.steps[index].failed and not walked.steps[index].doubted]
     several = before if itself else [index for index in before if index not in sure]

@@ -270,6 +270,14 @@ def alike(one: str, other: str) -> int:
     return int(bool(ours and theirs) and (ours.startswith(theirs) or theirs.startswith(ours)))
 
 
+def bears_name(layer: Any, name: str) -> bool:
+    """Whether a layer is called as a module is, the module's dots aside."""
+    wanted = name.replace(".", "_")
+    return bool(wanted) and wanted in {
+        str(each).replace("/", "_").replace(".", "_") for each in (layer.name, layer.path)
+    }
+
+
 def last_word(name: str) -> str:
     """Returns the last word of a name: that of a layer, without numbers and what all layers are called."""
     words = [word for word in name.lower().replace("/", ".").replace("_", ".").split(".") if word]

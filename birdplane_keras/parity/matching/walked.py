@@ -16,6 +16,7 @@ class Step:
         proved: Whether the layer then makes what its counterpart makes.
         reached: Whether its counterpart takes what it takes: where it then makes something else, it does so itself.
         several: Whether other parts of the reference take the same, too.
+        named: Whether it bears its counterpart's name.
         replaced: Whether the reference's numbers were put in the place of what it makes.
         index: Which of the ways to go on was taken here.
         count: How many there are.
@@ -26,6 +27,7 @@ class Step:
     proved: bool = False
     reached: bool = False
     several: bool = False
+    named: bool = False
     replaced: bool = False
     index: int = 0
     count: int = 1
@@ -54,18 +56,34 @@ class Walked:
         steps: Its layers in the order of their calls.
         agreeing: How many of the outputs are the reference's.
         outputs: How many there are; 0 where they cannot be compared.
+        work: What trying took: numbers of weights, times the places to which they were put.
         note: What was not seen, in words.
     """
 
     steps: list[Step] = field(default_factory=list)
     agreeing: int = 0
     outputs: int = 1
+    work: float = 0.0
     note: str = ""
 
     @property
     def right(self) -> bool:
         """Whether the port predicts what the reference does, all by itself."""
         return 0 < self.outputs == self.agreeing and not any(step.replaced for step in self.steps)
+
+    @property
+    def names_count(self) -> bool:
+        """Whether the layers whose counterparts are proved bear their names."""
+        proved = [step.named for step in self.steps if step.proved]
+        return bool(proved) and all(proved)
+
+    def named(self, step: Step) -> bool:
+        """Whether a layer's name tells its counterpart: nothing takes what it takes, and names are right elsewhere."""
+        return step.named and step.lost and self.names_count
+
+    def is_open(self, step: Step) -> bool:
+        """Whether another part of the reference may be a layer's counterpart as well, and its name does not tell."""
+        return step.doubted and not self.named(step)
 
     @property
     def score(self) -> tuple[bool, int, int]:

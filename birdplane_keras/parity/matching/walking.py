@@ -12,7 +12,7 @@ import torch
 
 from birdplane_keras.parity.kinds.kind import KerasUnit
 from birdplane_keras.parity.kinds.registry import kind_of_keras
-from birdplane_keras.parity.matching.fits import Fit, alike, fits_by_shape, fits_by_size, fits_of_kind
+from birdplane_keras.parity.matching.fits import Fit, alike, bears_name, fits_by_shape, fits_by_size, fits_of_kind
 from birdplane_keras.parity.matching.layer_calls import (
     fit_parts,
     has_others,
@@ -32,6 +32,7 @@ NEAREST = 6  # parts of the reference that took other numbers are tried, too: so
 MOST_FITS = 96  # of one layer with what took the same numbers, that are tried
 MOST_WAYS = 3  # to go on where the layer does not make what its counterpart makes
 MOST_OTHERS = 6  # with each part that took others
+CALL = 1e6  # what a layer's call takes at least, in numbers of weights, times places
 
 
 class Walk:
@@ -131,6 +132,7 @@ class Walk:
             return None
         step.chosen = ways[step.index if step.index < len(ways) else 0]
         step.count = len(ways) + step.failed
+        step.named = bears_name(layer, step.chosen.uses[0].name)
         self._assign(step.chosen)
         self._take(step.chosen)
         made = again()
@@ -217,6 +219,7 @@ class Walk:
             if wanted is None or (key in found and found[key][0] == 0):
                 continue
             self._assign(fit)
+            self._count(fit, wanted)
             likeness = [same_numbers(made, wanted, fit_parts(fit)) for made in outputs_of(fit.layer, again)]
             best = min((each for each in likeness if each is not None), default=None)
             if best is not None and (key not in found or best < found[key][0]):
@@ -225,6 +228,12 @@ class Walk:
             for tensor, value in [] if found else before:
                 tensor.copy_(value)
         return [fit for _, fit in sorted(found.values(), key=lambda each: each[0])]
+
+    def _count(self, fit: Fit, made: torch.Tensor) -> None:
+        """Counts what a layer takes: its numbers are brought there, and each is put to each place of what it makes."""
+        numbers = sum(weight.variable.value.numel() for weight in fit.weights)
+        places = made.numel() // max(1, made.shape[-1] if made.ndim else 1)
+        self.walked.work += CALL + numbers * (1 + places)
 
     def _assign(self, fit: Fit) -> None:
         for weight in fit.weights:
