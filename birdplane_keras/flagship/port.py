@@ -15,7 +15,7 @@ import birdplane_keras.training
 from birdplane_keras.data.inputs import normalize
 from birdplane_keras.errors import TransferError
 from birdplane_keras.flagship.program import OnEpochEnd, OnStepEnd
-from birdplane_keras.parity.core.records import TrainingRun
+from birdplane_keras.parity.core.records import Tensors, TrainingRun
 from birdplane_keras.parity.matching.match import match_layers
 from birdplane_keras.parity.matching.transfer import torch_to_keras
 from birdplane_keras.parity.sides.views import KerasView
@@ -77,7 +77,7 @@ class Port:
         """The elements of each trainable tensor."""
         return birdplane_keras.model.parameter_counts(self._untransferred())
 
-    def as_built(self) -> dict[str, np.ndarray]:
+    def as_built(self) -> Tensors:
         """The trained weights that the program draws by itself, before the reference's are given to it."""
         return self.view(self._untransferred()).weights(trainable=True)
 

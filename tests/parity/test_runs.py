@@ -189,10 +189,10 @@ def test_the_gradients_of_a_run_are_those_of_its_own_last_step():
         plan = bench.plan(2)
         one, other = bench.port(), bench.port()
         one.step(plan[0])
-        before = {name: value.tobytes() for name, value in one.gradients().items()}
+        before = {name: value.tobytes() for name, value in one.gradients()}
         other.step(plan[1])
-        assert {name: value.tobytes() for name, value in other.gradients().items()} != before
-        assert {name: value.tobytes() for name, value in one.gradients().items()} == before
+        assert {name: value.tobytes() for name, value in other.gradients()} != before
+        assert {name: value.tobytes() for name, value in one.gradients()} == before
 
 
 def test_a_fork_goes_its_own_way(bench):

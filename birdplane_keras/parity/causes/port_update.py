@@ -5,6 +5,7 @@ import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.private_keras import variables_of
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.keras_run import KerasRun
@@ -26,7 +27,7 @@ class PortUpdate:
     def step(self) -> None:
         """Makes one update of the reference's weights by the gradients that it has."""
         host, run = self._host, self._run
-        weights, gradients = run.weights(), run.gradients()
+        weights, gradients = run.weights(), Shelf(run.gradients())
         host.activate(self._port)
         host.view.set_weights(weights)
         given = []

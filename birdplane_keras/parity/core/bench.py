@@ -125,6 +125,9 @@ class Bench(Protocol):
     def reference(self, *, nudge: int | None = None) -> ReferenceCopy:
         """A copy of the reference at its start, nudged before and after each step if so said."""
 
+    def beside(self, nudge: int) -> Run:
+        """A nudged copy that runs beside others."""
+
     def accuracies(self, port: Run, reference: Run) -> tuple[Scores, Scores] | None:
         """What two finished runs report of their accuracy; `None` where a pair reports none."""
 

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from birdplane_keras.parity.core.shelf import OnDemand, Shelf
+
 Tensors = Mapping[str, np.ndarray]
 States = Mapping[tuple[str, str], np.ndarray]  # (tensor, PyTorch's name of a state of its optimizer) -> value
 Rows = Sequence[np.ndarray]  # the numbers of each batch's examples
@@ -54,10 +56,10 @@ class Probe:
     @classmethod
     def of(cls, readings: Iterable[Reading]) -> "Probe":
         """Collects what was read on the way."""
-        tensors: dict[str, dict[str, np.ndarray]] = {rung: {} for rung in STEP_RUNGS}
+        tensors = {rung: Shelf() for rung in STEP_RUNGS}
         roles: dict[str, dict[str, Role]] = {rung: {} for rung in STEP_RUNGS}
         for rung, name, value, role in readings:
-            tensors[rung][name] = value
+            tensors[rung].keep(name, value)
             roles[rung][name] = role
         return cls(tensors=tensors, roles=roles)
 
@@ -67,8 +69,9 @@ class Probe:
 
     def beside(self, other: "Probe", rung: str) -> Tensors:
         """Returns the tensors of a rung that are to be compared with the other side's: a state that it lacks is not."""
-        kept = {n: v for n, v in self.tensors[rung].items() if self.roles[rung][n] is not Role.STATE}
-        return kept | {n: v for n, v in self.tensors[rung].items() if n in other.tensors[rung]}
+        own, roles = self.tensors[rung], self.roles[rung]
+        kept = [name for name in own if roles[name] is not Role.STATE or name in other.tensors[rung]]
+        return OnDemand(kept, own.__getitem__)
 
 
 @dataclass(frozen=True, kw_only=True)

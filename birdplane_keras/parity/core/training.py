@@ -26,6 +26,7 @@ from birdplane_keras.parity.core.envelope import (
 )
 from birdplane_keras.parity.core.first_steps import floor_of
 from birdplane_keras.parity.core.records import Scores, Tensors
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.core.tolerances import EITHER_WAY, ENVELOPE, UNMEASURED
 from birdplane_keras.parity.core.trajectory import Lockstep
 
@@ -145,7 +146,9 @@ def train_with_copies(climb: Climb) -> Training:
 def state_of(together: Lockstep, **known: Any) -> Training:
     """Returns the runs with their weights and what they predict; those that have not ended are closed."""
     ours, theirs, *others = (run.predict() for run in together.runs)
-    weights = together.port.weights(), together.reference.weights()
+    ours_at_the_end, theirs_at_the_end = (
+        Shelf((name, run.read(name)) for name in run.names()) for run in (together.port, together.reference)
+    )
     broken = known.get("broken")
     envelope = None
     if others and broken is None:
@@ -153,7 +156,13 @@ def state_of(together: Lockstep, **known: Any) -> Training:
         allowed = {name: max(point[name] for point in together.drift) for name in together.drift[-1]}
         envelope = Envelope(weights=allowed, outputs=outputs, largest=largest, churn=flipped)
     together.close()
-    return Training(together=together, weights=weights, predictions=(ours, theirs), envelope=envelope, **known)
+    return Training(
+        together=together,
+        weights=(ours_at_the_end, theirs_at_the_end),
+        predictions=(ours, theirs),
+        envelope=envelope,
+        **known,
+    )
 
 
 def compare_losses(keras: np.ndarray, torch: np.ndarray, training: Training) -> Check:

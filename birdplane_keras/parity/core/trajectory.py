@@ -9,6 +9,7 @@ from birdplane_keras.parity.core.compare import one_ulp
 from birdplane_keras.parity.core.noise import largest_difference
 from birdplane_keras.parity.core.records import Rows
 from birdplane_keras.parity.core.samples import WeightSamples
+from birdplane_keras.parity.core.shelf import OnDemand
 from birdplane_keras.parity.core.tolerances import ENVELOPE
 
 COPIES = 2  # nudged copies that run beside the two sides
@@ -54,9 +55,8 @@ class Lockstep:
         self.plan, self.checkpoints = plan, frozenset(checkpoints)
         self.loss_noise, self.floor, self.synchronised = loss_noise, floor, synchronised
         self.port, self.reference = bench.programs()
-        self.copies: list[Run] = [bench.reference(nudge=100 + index) for index in range(copies)]
-        names = self.reference.names()
-        self.samples = WeightSamples({name: self.reference.read(name) for name in names}, len(plan))
+        self.copies: list[Run] = [bench.beside(100 + index) for index in range(copies)]
+        self.samples = WeightSamples(OnDemand(self.reference.names(), self.reference.read), len(plan))
         self.losses = {side: np.zeros(len(plan), np.float32) for side in ("keras", "torch")}
         self._copied_losses = np.zeros((copies, len(plan)), np.float32)
         self.made = 0

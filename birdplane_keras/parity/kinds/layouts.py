@@ -27,7 +27,7 @@ class TensorMatch:
         from_torch: PyTorch values, in the order of `torch`, -> view.
         view_torch: The same where the view may share the values' memory.
         to_torch: (view, current PyTorch values) -> new PyTorch values.
-        gradient_from_torch: Like `from_torch`, for gradients; `None` stands for a tensor without one, and is returned
+        gradient_from_torch: Like `view_torch`, for gradients; `None` stands for a tensor without one, and is returned
             where no tensor has one.
     """
 
@@ -234,12 +234,7 @@ def matched(
     turn: Turn,
     joint: Joint,
 ) -> TensorMatch:
-    """Joins the two halves of a layout; what it returns are contiguous copies, but for its two views."""
-
-    def gradient(*gradients: np.ndarray | None) -> np.ndarray | None:
-        joined = joint.read_gradient(*gradients)
-        return None if joined is None else np.array(joined, order="C")
-
+    """Joins the two halves of a layout; what it returns are contiguous copies, but for its views."""
     return TensorMatch(
         name=name,
         keras=keras,
@@ -252,7 +247,7 @@ def matched(
         from_torch=lambda *values: np.array(joint.read(*values), order="C"),
         view_torch=joint.read,
         to_torch=lambda view, now: [np.array(value, order="C") for value in joint.write(view, now)],
-        gradient_from_torch=gradient,
+        gradient_from_torch=joint.read_gradient,
     )
 
 

@@ -19,7 +19,7 @@ from birdplane_keras.parity.matching.ledger import ROOT, LayerMatch, Ledger, mat
 from birdplane_keras.parity.matching.uses import Uses
 from birdplane_keras.parity.matching.walked import Walked
 from birdplane_keras.parity.matching.walking import Walk
-from birdplane_keras.parity.sides.arrays import to_numpy
+from birdplane_keras.parity.sides.arrays import to_view
 
 RUNS = 200  # of the port at most
 WORK = 1e11  # that they may take together, the first one aside: counted, so that no clock decides what is found
@@ -40,7 +40,7 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
         ledger: Has what is matched already.
         predict: Calls the model on the same examples, and tells how many of its outputs are the copy's, of how many.
     """
-    weights = {name: to_numpy(tensor) for name, tensor in uses.weights.items()}
+    weights = {name: to_view(tensor) for name, tensor in uses.weights.items()}
     for match in (tensor for layer in ledger.layers for tensor in layer.tensors):
         ledger.variables[match.name].assign(match.to_keras(match.from_torch(*(weights[name] for name in match.torch))))
 

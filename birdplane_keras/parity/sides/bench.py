@@ -21,17 +21,21 @@ from birdplane_keras.parity.core.records import (
     Scores,
     Tensors,
 )
+from birdplane_keras.parity.core.shelf import OnDemand, Shelf
 from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair, check_pair, turn_of
+from birdplane_keras.parity.sides.asleep import SleepingRun
 from birdplane_keras.parity.sides.examples import build_batches, keras_view, named_leaves, plan_batches
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.layers import compare_layers
 from birdplane_keras.parity.sides.matching import match_pair
+from birdplane_keras.parity.sides.memory import is_large
 from birdplane_keras.parity.sides.outlines import outline_of_port, outline_of_reference
 from birdplane_keras.parity.sides.steps import EVALUATED, GLIMPSED, read_port, read_reference, read_rung
 from birdplane_keras.parity.sides.torch_run import TorchRun
+from birdplane_keras.parity.sides.views import TorchView
 
 REPEATED_STEPS = 2
 EPOCHS_SHOWN = 2  # of an augmentation, by the rung `data`: the second shows whether it changes
@@ -58,7 +62,7 @@ class PairBench:
         self.pair, self.seed = build_batches(pair, seed), seed
         self.matching: Matching = match_pair(self.pair).updating(updated_tensors(pair))
         self.host = KerasHost(self.pair, self.matching)
-        self._as_built: tuple[Tensors, Tensors] | None = self.host.view.weights(), self.reference().weights()
+        self._found = self.port()  # before any transfer
 
     @property
     def notes(self) -> Sequence[str]:
@@ -106,23 +110,19 @@ class PairBench:
 
     def repeats(self) -> tuple[tuple[Tensors, Tensors], tuple[Tensors, Tensors]]:
         """What each side computes in two equal runs of two steps from other random seeds."""
-        theirs, ours = [], []
-        for seed in (1, 2):
-            run = self.reference()
-            torch.manual_seed(seed)
-            theirs.append(self._few_steps(run))
-        for seed in (1, 2):
-            port = self.port()
-            torch.manual_seed(seed)
-            port.reseed(seed)
-            ours.append(self._few_steps(port))
-        return (ours[0], ours[1]), (theirs[0], theirs[1])
+        theirs = self._few_steps(self.reference(), 1), self._few_steps(self.reference(), 2)
+        return (self._few_steps(self.port(), 1), self._few_steps(self.port(), 2)), theirs
 
-    def _few_steps(self, run: Any) -> dict[str, np.ndarray]:
-        losses = {}
+    def _few_steps(self, run: TorchRun | KerasRun, seed: int) -> Shelf:
+        torch.manual_seed(seed)
+        if isinstance(run, KerasRun):
+            run.reseed(seed)
+        made = Shelf()
         for step, rows in enumerate(self.plan(REPEATED_STEPS)):
-            losses[f"loss of step {step}"] = np.asarray(run.step(rows), np.float32)
-        return losses | run.weights()
+            made.keep(f"loss of step {step}", np.asarray(run.step(rows), np.float32))
+        for name in run.names():
+            made.keep(name, run.read(name))
+        return made
 
     def outlines(self) -> tuple[Outline, Outline]:
         """The outputs' names and shapes, and the calls of Dropout, of both sides."""
@@ -148,25 +148,23 @@ class PairBench:
         return [names[identity] for identity, variables in groups.items() if len(variables) > 1]
 
     def weights_as_built(self) -> tuple[Tensors, Tensors] | None:
-        """Both sides' trained weights as the person gave them; `None` where they are not to be compared.
-
-        Raises:
-            RuntimeError: The start was asked for before.
-        """
+        """Both sides' trained weights as the person gave them; `None` where they are not to be compared."""
         if not self.pair.initialisation:
             return None
-        if self._as_built is None:
-            raise RuntimeError("expected to be asked before start_weights")
         trained = [match.name for match in self.matching.tensors if match.trainable[1]]
-        ours, theirs = ({name: side[name] for name in trained} for side in self._as_built)
-        return ours, theirs
+        return OnDemand(trained, self._found.read), OnDemand(trained, self._of_pair.read)
 
     def start_weights(self) -> tuple[Tensors, Tensors]:
         """Both sides' weights at the start, after the transfer if the judge is to make it."""
-        if self.pair.weights == "transfer" and self._as_built is not None:
-            self.host.begin_at(self._as_built[1])
-        self._as_built = None  # as large as the models, and no longer needed
-        return self.port().weights(), self.reference().weights()
+        names = self._of_pair.names()
+        if self.pair.weights == "transfer":
+            self.host.begin_at(OnDemand(names, self._of_pair.read))
+        return OnDemand(names, self.port().read), OnDemand(names, self._of_pair.read)
+
+    @cached_property
+    def _of_pair(self) -> TorchView:
+        """The weights of the pair's own module: all runs of the reference start from copies."""
+        return TorchView(self.pair.torch_module, self.matching)
 
     def read_port(self, plan: Rows, *, reorder: int | None = None) -> Iterator[Reading]:
         """The port's first steps, as they are or with the examples of each batch in another order."""
@@ -174,7 +172,11 @@ class PairBench:
 
     def read_reference(self, plan: Rows, *, double: bool = False, nudge: int | None = None) -> Iterator[Reading]:
         """The reference's first steps: as they are, in float64, or nudged."""
-        yield from self._readings(self.double() if double else self.reference(nudge=nudge, throughout=True), plan)
+        if not double:
+            yield from self._readings(self.reference(nudge=nudge, throughout=True), plan)
+            return
+        with self.host.asleep():  # numbers of twice the size
+            yield from self._readings(self.double(), plan)
 
     def _readings(self, run: TorchRun, plan: Rows, examples: int = EVALUATED) -> Iterator[Reading]:
         yield from read_reference(run, plan, examples)
@@ -201,7 +203,7 @@ class PairBench:
 
     def programs(self) -> tuple[PortRun, ReferenceRun]:
         """Both sides from their start, step by step."""
-        return self.port(), self.reference()
+        return self.port(), self._beside(self.reference())
 
     def port(self) -> KerasRun:
         """The port at its start, in a state of its own."""
@@ -228,6 +230,13 @@ class PairBench:
     def double(self) -> TorchRun:
         """A copy of the reference in float64, at its start."""
         return self._torch_run(dtype=torch.float64)
+
+    def beside(self, nudge: int) -> Run:
+        """A nudged copy of the reference that runs beside others: a large one is in memory only while it works."""
+        return self._beside(self.reference(nudge=nudge))
+
+    def _beside(self, run: TorchRun) -> TorchRun | SleepingRun:
+        return SleepingRun(run) if is_large(self.pair.torch_module) else run
 
     def _torch_run(self, **how: Any) -> TorchRun:
         return TorchRun(self.pair, self.matching, **how)

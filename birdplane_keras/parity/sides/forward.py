@@ -61,9 +61,9 @@ class ForwardKerasRun(KerasRun):
             outputs = call(host.model, mapped(as_fit_gives, inputs), host.pair.torch_module.training)
         return host.named(outputs)
 
-    def gradients(self) -> dict[str, np.ndarray]:
+    def gradients(self) -> Iterator[tuple[str, np.ndarray]]:
         """There are none."""
-        return {}
+        yield from ()
 
     def optimizer_state(self) -> States:
         """Nothing is kept."""

@@ -20,7 +20,9 @@ from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import dropout_replaced, layers_of, seeds_of
 from birdplane_keras.parity.sides.examples import Epochs, port_examples, port_validation_inputs
+from birdplane_keras.parity.sides.kept import Asleep, KeptTensor, keep
 from birdplane_keras.parity.sides.listening import Heard, listening
+from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.outputs import flat
 from birdplane_keras.parity.sides.plain import PlainState, plain_state, put_back
 from birdplane_keras.parity.sides.views import KerasView
@@ -51,8 +53,8 @@ class PortState:
         callbacks: Copies of the port's callbacks, told of this run alone.
     """
 
-    values: list[torch.Tensor]
-    gradients: list[torch.Tensor | None]
+    values: list[KeptTensor]
+    gradients: list[KeptTensor | None]
     plain: list[PlainState]
     callbacks: Any
 
@@ -82,6 +84,7 @@ class KerasHost:
         self.rates: list[tuple[Any, str, float]] = []
         self._dropout: Callable[..., Any] | None = None  # Keras' own, while another is in its place
         self.built = False  # whether the model has built what it builds at its first batch
+        self._large = is_large(pair.torch_module)
         self.takes_three = False  # whether the port's own `train_step` wants weights of examples, too
         if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.model.trainable_variables)
@@ -89,6 +92,7 @@ class KerasHost:
         self._metrics = [(variable, variable.value.detach().clone()) for variable in self.model.metrics_variables]
         self._gradients = [(weight.value, weight.value.grad) for weight in self.model.trainable_weights]
         self._guest: weakref.ReferenceType[Any] | None = None
+        self._last: list[KeptTensor] = []  # the values that were kept, or put into the model, last
         self.start = self._found = self.save()
 
     @property
@@ -118,9 +122,11 @@ class KerasHost:
 
     def save(self) -> PortState:
         """Returns a copy of the state that is in the model."""
+        self._last = keep((variable.value for variable in self._variables()), self._last)
+        gradients = [weight.value.grad for weight in self.model.trainable_weights]
         return PortState(
-            values=[variable.value.detach().clone() for variable in self._variables()],
-            gradients=[None if w.value.grad is None else w.value.grad.clone() for w in self.model.trainable_weights],
+            values=self._last,
+            gradients=[None if gradient is None else KeptTensor(gradient) for gradient in gradients],
             plain=[plain_state(member) for member in self._members()],
             callbacks=None,
         )
@@ -129,9 +135,10 @@ class KerasHost:
         """Puts a state into the model."""
         with torch.no_grad():
             for variable, value in zip(self._variables(), state.values, strict=True):
-                variable.value.copy_(value)
+                variable.value.copy_(value.read())
+        self._last = state.values
         for weight, gradient in zip(self.model.trainable_weights, state.gradients, strict=True):
-            weight.value.grad = None if gradient is None else gradient.clone()
+            weight.value.grad = None if gradient is None else gradient.read().clone()
         for member, plain in zip(self._members(), state.plain, strict=True):
             put_back(member, plain)
         self.model.reset_metrics()
@@ -143,8 +150,27 @@ class KerasHost:
             return
         if guest is not None:
             guest.kept = dataclasses.replace(self.save(), callbacks=guest.kept.callbacks)
+        give_back_memory(large=self._large)
         self.restore(run.kept)
-        self._guest = weakref.ref(run)
+        self._guest = weakref.ref(run, self._empty)
+
+    @contextlib.contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Within it, a large model's numbers lie in a file; nothing may use it. A model that is replayed stays."""
+        numbers = Asleep()
+        if self.plugin is None and self._large:
+            numbers.put(variable.value for variable in self._variables())
+        try:
+            yield
+        finally:
+            numbers.wake()
+
+    def _empty(self, guest: "weakref.ReferenceType[Any]") -> None:
+        """Lets go what the last step of a run left, as the run itself has gone."""
+        if self._guest is guest:
+            self.heard.forget()
+            for weight in self.model.trainable_weights:
+                weight.value.grad = None
 
     @cached_property
     def validation(self) -> Any:
@@ -163,7 +189,7 @@ class KerasHost:
 
     def new_state(self) -> PortState:
         """Returns the state that a new run starts from: without gradients, its callbacks untold."""
-        gradients: list[torch.Tensor | None] = [None] * len(self.start.gradients)
+        gradients: list[KeptTensor | None] = [None] * len(self.start.gradients)
         return dataclasses.replace(self.start, gradients=gradients, callbacks=self._new_callbacks())
 
     def _new_callbacks(self) -> Any:

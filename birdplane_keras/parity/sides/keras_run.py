@@ -1,7 +1,7 @@
 """The port at work: the Keras model itself is trained step by step, as `fit` trains it."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import torch
 from birdplane_keras.errors import PairError, errors_of_pair
 from birdplane_keras.parity.core.records import States, Tensors
 from birdplane_keras.parity.core.samples import Places
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.optimizers.registry import comparable_states, keras_states
 from birdplane_keras.parity.private_keras import build_for
 from birdplane_keras.parity.sides.arrays import to_numpy, to_view
@@ -140,7 +141,7 @@ class KerasRun:
         """Returns the names of all matched tensors, or of those that are trained in Keras (or are not)."""
         return self.host.view.names(trainable=trainable)
 
-    def weights(self, *, trainable: bool | None = None) -> dict[str, np.ndarray]:
+    def weights(self, *, trainable: bool | None = None) -> Shelf:
         """Returns name -> value of those tensors, in PyTorch's layout."""
         self.host.activate(self)
         return self.host.view.weights(trainable=trainable)
@@ -155,26 +156,25 @@ class KerasRun:
         self.host.activate(self)
         return self.host.view.read_some(name, places)
 
-    def gradients(self) -> dict[str, np.ndarray]:
-        """Returns name -> gradient of the last step of every matched tensor that has one."""
+    def gradients(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields name and gradient of the last step of every matched tensor that has one."""
         self.host.activate(self)
-        view, heard, found = self.host.view, self._gradients, {}
+        view, heard = self.host.view, self._gradients
         for name in view.names():
             variable = view.variables[name]
             gradient = heard.get(id(variable), variable.value.grad)
             if gradient is not None:
-                found[name] = view.turned(name, gradient)
-        return found
+                yield name, view.turned(name, gradient)
 
     def optimizer_state(self) -> States:
         """Returns what the optimizer keeps for each matched tensor that PyTorch's keeps, too, in PyTorch's terms."""
         self.host.activate(self)
-        kept: dict[tuple[str, str], np.ndarray] = {}
+        kept = Shelf()
         states = comparable_states(self.host.optimizer)
         for match, index in self.host.view.trained(self.host.optimizer):
             for state, (values, scale) in states.items():
                 value = to_view(values[index].value) * np.float32(scale)
-                kept[match.name, state] = match.from_keras(value)
+                kept.keep((match.name, state), match.from_keras(value))
         return kept
 
     def take_state(self, weights: Tensors, states: States) -> bool:

@@ -23,7 +23,9 @@ from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import call_module, given_to_module
 from birdplane_keras.parity.sides.examples import keras_view, mapped, named_leaves, take
+from birdplane_keras.parity.sides.kept import KeptTensor
 from birdplane_keras.parity.sides.keras_run import as_fit_gives
+from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.modes import device_of, half_type
 from birdplane_keras.parity.sides.outputs import arrays_of, flat
 from birdplane_keras.parity.sides.plain import plain_state, put_back
@@ -42,6 +44,7 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
     data = mapped(np.array, data[0]), data[1]  # copies: a model may write on its inputs
     inputs = keras_view(pair, data)[0] if pair.keras_data is None else take(pair.keras_data[0], EXAMPLES)
     given = keras.tree.map_structure(as_fit_gives, inputs)
+    give_back_memory(large=is_large(pair.torch_module))
     try:
         with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore")
@@ -78,13 +81,13 @@ def as_taken(module: torch.nn.Module, array: Any) -> torch.Tensor:
 def as_before(model: keras.Model) -> Iterator[None]:
     """Gives a model its weights, and what its layers count with, back afterwards."""
     layers = layers_of(model)
-    values = [(variable, variable.value.detach().clone()) for variable in model.variables]
+    values = [(variable, KeptTensor(variable.value)) for variable in model.variables]
     plain = [plain_state(layer) for layer in layers]
     try:
         yield
     finally:
         with torch.no_grad():
             for variable, value in values:
-                variable.value.copy_(value)
+                variable.value.copy_(value.read())
         for layer, state in zip(layers, plain, strict=True):
             put_back(layer, state)

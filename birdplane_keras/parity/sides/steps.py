@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.core.records import Reading, Role, States, Tensors
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.sides.arrays import to_numpy
 from birdplane_keras.parity.sides.examples import take, validation_inputs
 from birdplane_keras.parity.sides.keras_run import KerasRun
@@ -24,7 +25,7 @@ def read_reference(run: TorchRun, plan: Sequence[np.ndarray], examples: int = EV
         plan: The numbers of each batch's examples.
         examples: How many validation examples are predicted.
     """
-    first: dict[str, dict[str, np.ndarray]] = {}
+    first: dict[str, Tensors] = {}
     inputs = take(validation_inputs(run.pair), slice(examples))
 
     def on_gradients(outputs: Any) -> None:
@@ -50,9 +51,10 @@ def read_reference(run: TorchRun, plan: Sequence[np.ndarray], examples: int = EV
     yield from label("evaluation", run.predict(inputs), Role.OUTPUT, f"{{}} after {len(plan)} steps")
 
 
-def whole_gradients(run: TorchRun) -> dict[str, np.ndarray]:
+def whole_gradients(run: TorchRun) -> Shelf:
     """Returns the gradients of a batch's whole loss, of which a run that adds up several takes a share."""
-    return {name: value * np.float32(run.accumulation_steps) for name, value in run.gradients().items()}
+    every = run.accumulation_steps
+    return Shelf((name, value if every == 1 else value * np.float32(every)) for name, value in run.gradients())
 
 
 def read_rung(run: TorchRun, rows: np.ndarray, rung: str) -> Iterator[Reading]:
@@ -68,10 +70,10 @@ def read_rung(run: TorchRun, rows: np.ndarray, rung: str) -> Iterator[Reading]:
             else:
                 yield Reading("loss", "loss", to_numpy(run.compute_loss(outputs, targets)), Role.LOSS)
         return
-    gradients: dict[str, np.ndarray] = {}
-    run.step(rows, lambda outputs: gradients.update(whole_gradients(run)))
+    gradients: list[Shelf] = []
+    run.step(rows, lambda outputs: gradients.append(whole_gradients(run)))
     if rung == "gradients":
-        yield from label("gradients", gradients, Role.GRADIENT)
+        yield from label("gradients", gradients[0], Role.GRADIENT)
     else:
         yield from label("first_update", run.weights(trainable=True), Role.WEIGHT)
 
@@ -103,7 +105,7 @@ def read_port(run: KerasRun, plan: Sequence[np.ndarray], *, reorder: int | None 
         sorted_back = {n: a[back] if len(a) == len(back) else a for n, a in outputs.items()}
         yield from label("forward", sorted_back, Role.OUTPUT)
         yield Reading("loss", "loss", loss, Role.LOSS)
-        yield from label("gradients", run.gradients(), Role.GRADIENT)
+        yield from (Reading("gradients", name, value, Role.GRADIENT) for name, value in run.gradients())
         yield from label("first_update", run.weights(trainable=True), Role.WEIGHT)
         yield from label("evaluation", run.weights(trainable=False), Role.STATISTIC, "{} after 1 step")
     yield from label("optimizer_state", run.weights(trainable=True), Role.WEIGHT)

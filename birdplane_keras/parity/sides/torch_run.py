@@ -4,17 +4,14 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from birdplane_keras.errors import errors_of_pair
-from birdplane_keras.parity.core.records import States
-from birdplane_keras.parity.core.samples import Places
 from birdplane_keras.parity.matching.match import Matching
-from birdplane_keras.parity.optimizers.registry import nudge_settings, torch_states
+from birdplane_keras.parity.optimizers.registry import nudge_settings
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.arrays import to_numpy
 from birdplane_keras.parity.sides.calls import (
@@ -34,14 +31,16 @@ from birdplane_keras.parity.sides.examples import (
     reference_examples,
     validation_inputs,
 )
+from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.modes import device_of, half_type, training_modes
 from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, lay_out_otherwise, move_near, nudge_number
 from birdplane_keras.parity.sides.outputs import arrays_of
 from birdplane_keras.parity.sides.scheduling import Schedule
+from birdplane_keras.parity.sides.torch_state import TorchState
 from birdplane_keras.parity.sides.views import TorchView
 
 
-class TorchRun:
+class TorchRun(TorchState):
     """A copy of the reference, its optimizer and its scheduler, ready for its first step.
 
     Whatever reaches for the reference's own weights on the way (a penalty in the loss, say) is given the copy's.
@@ -90,6 +89,7 @@ class TorchRun:
 
     def _copy(self, module: torch.nn.Module, optimizer: Any, scheduler: Any, loss: Any) -> None:
         """Copies what is trained, and what trains it, and notes what stands for the reference's own weights."""
+        give_back_memory(large=is_large(module))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a copied scheduler's remarks on its copied optimizer
             with errors_of_pair("the reference cannot be copied"):
@@ -239,46 +239,9 @@ class TorchRun:
         turned = arrays if self.pair.outputs_to_keras is None else self.pair.outputs_to_keras(arrays)
         return named_leaves(turned, "outputs")
 
-    def names(self, *, trainable: bool | None = None) -> list[str]:
-        """Returns the names of all matched tensors, or of those that are trained in PyTorch (or are not)."""
-        return self.view.names(trainable=trainable)
-
-    def weights(self, *, trainable: bool | None = None) -> dict[str, np.ndarray]:
-        """Returns name -> value of those tensors."""
-        return self.view.weights(trainable=trainable)
-
-    def read(self, name: str) -> np.ndarray:
-        """Returns the value of a matched tensor."""
-        return self.view.read(name)
-
-    def read_some(self, name: str, places: Places) -> np.ndarray:
-        """Returns the values at some places of a matched tensor."""
-        return self.view.read_some(name, places)
-
     def move(self, seed: int) -> None:
         """Multiplies every weight by a random number within a thousandth of 1."""
         move_near(self.module, seed)
-
-    def gradients(self) -> dict[str, np.ndarray]:
-        """Returns name -> gradient of every matched tensor that is trained and has one."""
-        trained = set(self.names(trainable=True))
-        found = self.view.per_parameter(lambda weight: weight.grad)
-        return {name: gradient for name, gradient in found.items() if name in trained}
-
-    def optimizer_state(self) -> States:
-        """Returns what the optimizer keeps for each matched tensor."""
-        kept: dict[tuple[str, str], np.ndarray] = {}
-        for state in torch_states():
-            values = self.view.per_parameter(partial(self._state_of, state))
-            kept |= {(name, state): value for name, value in values.items()}
-        return kept
-
-    def _state_of(self, state: str, weight: torch.nn.Parameter) -> torch.Tensor | None:
-        return self.optimizer.state.get(weight, {}).get(state)
-
-    def learning_rate(self) -> float:
-        """The rate of the next step, of the first group of parameters."""
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def close(self) -> None:
         """Lets a run go."""

@@ -1,6 +1,6 @@
 """The matched tensors of a module or of a Keras model, by the reference's names and in its layout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 
 from birdplane_keras.parity.core.records import Tensors
 from birdplane_keras.parity.core.samples import Places
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.kinds.layouts import TensorMatch
 from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import Matching
@@ -28,13 +29,17 @@ class TorchView:
         self._values = tensors_of(module)
         self._parameters = dict(module.named_parameters(remove_duplicate=False))
 
+    def tensors_of(self, name: str) -> list[torch.Tensor]:
+        """Returns the module's tensors that a matched one is made of."""
+        return [self._values[part] for part in self.matches[name].torch]
+
     def names(self, *, trainable: bool | None = None) -> list[str]:
         """Returns the names of all matched tensors, or of those that are trained in PyTorch (or are not)."""
         return [n for n, match in self.matches.items() if trainable is None or match.trainable[1] == trainable]
 
-    def weights(self, *, trainable: bool | None = None) -> dict[str, np.ndarray]:
+    def weights(self, *, trainable: bool | None = None) -> Shelf:
         """Returns name -> copy of the value, of those tensors."""
-        return {name: self.read(name) for name in self.names(trainable=trainable)}
+        return Shelf((name, self.read(name)) for name in self.names(trainable=trainable))
 
     def read(self, name: str) -> np.ndarray:
         """Returns a copy of a tensor."""
@@ -46,15 +51,16 @@ class TorchView:
         match = self.matches[name]
         return match.view_torch(*(to_view(self._values[part]) for part in match.torch))[places]
 
-    def per_parameter(self, read: Callable[[Any], torch.Tensor | None]) -> dict[str, np.ndarray]:
-        """Returns name -> what is read of the parameters that a tensor has, where it is a gradient or the like."""
-        found: dict[str, np.ndarray] = {}
+    def per_parameter(self, read: Callable[[Any], torch.Tensor | None]) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields name, and what is read of the parameters that a tensor has, where it is a gradient or the like.
+
+        What is yielded may share the memory of what was read.
+        """
         for name, match in self.matches.items():
             values = [read(self._parameters[part]) if part in self._parameters else None for part in match.torch]
             value = match.gradient_from_torch(*(v if v is None else to_view(v) for v in values))
             if value is not None:
-                found[name] = value
-        return found
+                yield name, value
 
 
 class KerasView:
@@ -72,9 +78,9 @@ class KerasView:
         """Returns the names of all matched tensors, or of those that are trained in Keras (or are not)."""
         return [n for n, match in self.matches.items() if trainable is None or match.trainable[0] == trainable]
 
-    def weights(self, *, trainable: bool | None = None) -> dict[str, np.ndarray]:
+    def weights(self, *, trainable: bool | None = None) -> Shelf:
         """Returns name -> copy of the value, of those tensors."""
-        return {name: self.read(name) for name in self.names(trainable=trainable)}
+        return Shelf((name, self.read(name)) for name in self.names(trainable=trainable))
 
     def read(self, name: str) -> np.ndarray:
         """Returns a copy of a tensor."""
