@@ -25,6 +25,8 @@ COMMANDS = {  # name -> module in birdplane_keras.commands, function that declar
     "hunt": ("hunt", "add_arguments", "draw trainings, and run each with stock Keras and with the torch plugin"),
     "mutants": ("mutants", "add_arguments", "draw pairs and mistakes, and say how the judge does on them"),
     "zoo": ("zoo", "add_arguments", "judge pairs of other people's models, and say what differs"),
+    "convert": ("convert", "add_convert_arguments", "write Python that carries a pair's weights over, and back"),
+    "mapping": ("convert", "add_mapping_arguments", "print which weight of a pair is which, as Python to paste"),
     "report": ("report", "add_arguments", "write report.html again, from what a comparison or a training left"),
 }
 DESCRIPTION = "Airplane or bird: a Keras 3 port held against PyTorch."

@@ -16,6 +16,8 @@ _OWNERS = {
     "torch_to_keras": "matching.transfer",
     "keras_to_torch": "matching.transfer",
     "TransferError": "matching.transfer",
+    "TorchTensor": "matching.expressions",
+    "suggest_mapping": "sides.suggesting",
     "Result": "core.result",
     "DivergenceError": "core.result",
 }

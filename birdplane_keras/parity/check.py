@@ -82,11 +82,17 @@ def check_forward(*, torch_module: torch.nn.Module, keras_model: keras.Model, in
         PairError: As `check_parity`.
     """
     seed = more.pop("seed", 0)
+    return check_parity(
+        forward_pair(torch_module=torch_module, keras_model=keras_model, inputs=inputs, **more), seed=seed
+    )
+
+
+def forward_pair(*, torch_module: torch.nn.Module, keras_model: keras.Model, inputs: Any, **more: Any) -> Pair:
+    """Returns the pair that `check_forward` judges."""
     if not is_loader(inputs):
         more.setdefault("batch_size", min(count_examples(inputs), 32))
     data = inputs if is_loader(inputs) else (inputs, ())
-    pair = Pair(torch_module=torch_module, keras_model=keras_model, data=data, **more)
-    return check_parity(pair, seed=seed)
+    return Pair(torch_module=torch_module, keras_model=keras_model, data=data, **more)
 
 
 def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Result:

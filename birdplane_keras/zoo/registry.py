@@ -36,6 +36,14 @@ class ZooPair:
     make: Callable[[bool], Mapping[str, Any]]
     advice: str = ""
 
+    def pair(self, *, advised: bool = False) -> Any:
+        """Returns the `Pair`, as shipped or with what the judge advises."""
+        from birdplane_keras.parity.check import forward_pair
+        from birdplane_keras.parity.pair import Pair
+
+        arguments = self.make(advised)
+        return Pair(**arguments) if "torch_loss" in arguments else forward_pair(**arguments)
+
 
 ZOO: dict[str, ZooPair] = {}
 

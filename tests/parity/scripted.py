@@ -120,6 +120,9 @@ class ScriptedBench:
     def reference(self, *, nudge: int | None = None) -> ScriptedRun:
         return ScriptedRun(self, stay) if nudge is None else ScriptedRun(self, self.copies, NUDGE)
 
+    def beside(self, nudge: int) -> ScriptedRun:
+        return self.reference(nudge=nudge)
+
     def accuracies(self, port: ScriptedRun, reference: ScriptedRun) -> None:
         return None
 

@@ -10,6 +10,7 @@ from birdplane_keras.parity.core.check import Check, Place, failed, left_out, pa
 from birdplane_keras.parity.core.climb import Climb, differing_names
 from birdplane_keras.parity.core.compare import compare_tensors, one_ulp
 from birdplane_keras.parity.core.distributions import compare_distributions
+from birdplane_keras.parity.core.problems import counted
 from birdplane_keras.parity.core.records import Counterparts, Dropped, Fed, Outline, Tensors
 from birdplane_keras.parity.core.tolerances import EXACT, NORMALISED
 
@@ -154,7 +155,7 @@ def compare_counterparts(weights: Counterparts) -> Check:
     name = "parameter_counts"
     if weights.problems:
         first = weights.problems[0]
-        reason = "; ".join(problem.text for problem in weights.problems)
+        reason = f"{counted(weights.problems)}: {'; '.join(problem.text for problem in weights.problems)}"
         return failed(name, first.code, reason, Place(tensor=first.tensor, side=first.side))
     for match in weights.matched:
         if match.trained[0] != match.trained[1]:

@@ -11,41 +11,6 @@ import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorMatch:
-    """A Keras variable, the PyTorch tensors that hold the same weight, and the ways between them.
-
-    Args:
-        name: How reports call it: PyTorch's dotted name ("0.weight"), names joined by " + " where it is several
-            tensors, and a part in brackets where it is a slice ("attention.in_proj_weight[query]"). Unique.
-        keras: The variable's path.
-        torch: Names in `state_dict()`.
-        whole: Whether it is all of these tensors, not a part of one.
-        trainable: Whether the Keras variable is trainable, and whether any of the PyTorch tensors requires gradients.
-        from_keras: Keras value -> view.
-        view_keras: The same where the view may share the value's memory.
-        to_keras: View -> Keras value.
-        from_torch: PyTorch values, in the order of `torch`, -> view.
-        view_torch: The same where the view may share the values' memory.
-        to_torch: (view, current PyTorch values) -> new PyTorch values.
-        gradient_from_torch: Like `view_torch`, for gradients; `None` stands for a tensor without one, and is returned
-            where no tensor has one.
-    """
-
-    name: str
-    keras: str
-    torch: tuple[str, ...]
-    whole: bool
-    trainable: tuple[bool, bool]
-    from_keras: Callable[[np.ndarray], np.ndarray]
-    view_keras: Callable[[np.ndarray], np.ndarray]
-    to_keras: Callable[[np.ndarray], np.ndarray]
-    from_torch: Callable[..., np.ndarray]
-    view_torch: Callable[..., np.ndarray]
-    to_torch: Callable[[np.ndarray, Sequence[np.ndarray]], list[np.ndarray]]
-    gradient_from_torch: Callable[..., np.ndarray | None]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Turn:
     """From a Keras array to the view, and back."""
 
@@ -60,6 +25,61 @@ class Joint:
     read: Callable[..., np.ndarray]
     write: Callable[[np.ndarray, Sequence[np.ndarray]], list[np.ndarray]]
     read_gradient: Callable[..., np.ndarray | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorMatch:
+    """A Keras variable, the PyTorch tensors that hold the same weight, and the ways between them.
+
+    Args:
+        name: How reports call it: PyTorch's dotted name ("0.weight"), names joined by " + " where it is several
+            tensors, and a part in brackets where it is a slice ("attention.in_proj_weight[query]"). Unique.
+        keras: The variable's path.
+        torch: Names in `state_dict()`.
+        whole: Whether it is all of these tensors, not a part of one.
+        trainable: Whether the Keras variable is trainable, and whether any of the PyTorch tensors requires gradients.
+        turn: Between the Keras value and the view.
+        joint: Between the PyTorch values, in the order of `torch`, and the view.
+    """
+
+    name: str
+    keras: str
+    torch: tuple[str, ...]
+    whole: bool
+    trainable: tuple[bool, bool]
+    turn: Turn
+    joint: Joint
+
+    def from_keras(self, array: np.ndarray) -> np.ndarray:
+        """Returns the view of a Keras value: a contiguous copy."""
+        return np.array(self.turn.there(array), order="C")
+
+    def view_keras(self, array: np.ndarray) -> np.ndarray:
+        """Returns the view of a Keras value, which may share its memory."""
+        return self.turn.there(array)
+
+    def to_keras(self, view: np.ndarray) -> np.ndarray:
+        """Returns the Keras value of a view: a contiguous copy."""
+        return np.array(self.turn.back(view), order="C")
+
+    def from_torch(self, *values: np.ndarray) -> np.ndarray:
+        """Returns the view of PyTorch values: a contiguous copy."""
+        return np.array(self.joint.read(*values), order="C")
+
+    def view_torch(self, *values: np.ndarray) -> np.ndarray:
+        """Returns the view of PyTorch values, which may share their memory."""
+        return self.joint.read(*values)
+
+    def to_torch(self, view: np.ndarray, now: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns new PyTorch values, of a view and the present ones."""
+        return [np.array(value, order="C") for value in self.joint.write(view, now)]
+
+    def gradient_from_torch(self, *gradients: np.ndarray | None) -> np.ndarray | None:
+        """Returns the view of gradients, which may share their memory.
+
+        `None` stands for a tensor without one, and is returned where no tensor has one.
+        """
+        return self.joint.read_gradient(*gradients)
 
 
 def as_is() -> Turn:
@@ -95,6 +115,8 @@ def chain(*turns: Turn) -> Turn:
 
 def reshaped(keras: tuple[int, ...], torch: tuple[int, ...]) -> Turn:
     """The same elements in the same order, in another shape."""
+    if keras == torch:
+        return as_is()
     return Turn(there=lambda array: array.reshape(torch), back=lambda view: view.reshape(keras))
 
 
@@ -212,9 +234,10 @@ def part(shape: tuple[int, ...], axis: int, groups: int, parts: int, index: int)
     split = (*shape[:axis], groups, parts, length, *shape[axis + 1 :])
     whole = (*shape[:axis], groups * length, *shape[axis + 1 :])
     places = (slice(None),) * (axis + 1) + (index,)
+    in_one = (slice(None),) * axis + (slice(index * length, (index + 1) * length),)
 
     def read(value: np.ndarray) -> np.ndarray:
-        return value.reshape(split)[places].reshape(whole)
+        return value[in_one] if groups == 1 else value.reshape(split)[places].reshape(whole)
 
     def write(view: np.ndarray, now: Sequence[np.ndarray]) -> list[np.ndarray]:
         written = np.array(now[0], order="C")
@@ -222,33 +245,6 @@ def part(shape: tuple[int, ...], axis: int, groups: int, parts: int, index: int)
         return [written]
 
     return Joint(read=read, write=write, read_gradient=lambda gradient: None if gradient is None else read(gradient))
-
-
-def matched(
-    *,
-    name: str,
-    keras: str,
-    torch: tuple[str, ...],
-    whole: bool,
-    trainable: tuple[bool, bool],
-    turn: Turn,
-    joint: Joint,
-) -> TensorMatch:
-    """Joins the two halves of a layout; what it returns are contiguous copies, but for its views."""
-    return TensorMatch(
-        name=name,
-        keras=keras,
-        torch=torch,
-        whole=whole,
-        trainable=trainable,
-        from_keras=lambda array: np.array(turn.there(array), order="C"),
-        view_keras=turn.there,
-        to_keras=lambda view: np.array(turn.back(view), order="C"),
-        from_torch=lambda *values: np.array(joint.read(*values), order="C"),
-        view_torch=joint.read,
-        to_torch=lambda view, now: [np.array(value, order="C") for value in joint.write(view, now)],
-        gradient_from_torch=joint.read_gradient,
-    )
 
 
 def shapes_of_view(

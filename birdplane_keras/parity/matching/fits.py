@@ -85,8 +85,8 @@ def fits_of_kind(unit: KerasUnit, use: Use, ledger: Callable[[], Ledger]) -> Ite
             WeightFit(
                 variable=trial.variables[each.name],
                 names=each.torch,
-                turn=Turn(there=each.from_keras, back=each.to_keras),
-                joint=Joint(read=each.from_torch, write=each.to_torch, read_gradient=each.gradient_from_torch),
+                turn=each.turn,
+                joint=each.joint,
                 label="" if each.whole else each.name,
             )
             for each in match.tensors

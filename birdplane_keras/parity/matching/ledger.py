@@ -152,7 +152,7 @@ def match_tensors(
         text = f"{shape} in Keras ({variable.path}){turned}, does not fit {received} in PyTorch{part}"
         ledger.complain("shape", name, "torch", text, shape=shapes[0])
         return None
-    match = layouts.matched(
+    match = TensorMatch(
         name=name,
         keras=variable.path,
         torch=names,

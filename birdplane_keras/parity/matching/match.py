@@ -12,15 +12,16 @@ from birdplane_keras.parity.core.records import Problem
 from birdplane_keras.parity.kinds.kind import KerasUnit, Kind, TorchUnit
 from birdplane_keras.parity.kinds.layouts import TensorMatch
 from birdplane_keras.parity.kinds.registry import keras_units, layers_of, torch_units
-from birdplane_keras.parity.matching.as_told import leave_out, match_as_told, match_variable
+from birdplane_keras.parity.matching.as_told import leave_out, match_as_told, match_variable, variables_called
 from birdplane_keras.parity.matching.by_kind import ambiguous_groups, match_by_kind
 from birdplane_keras.parity.matching.by_name import match_by_name, match_whole_numbers
 from birdplane_keras.parity.matching.by_use import take_over
+from birdplane_keras.parity.matching.expressions import TorchTensor
 from birdplane_keras.parity.matching.feature_order import read_graph
 from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, count, tensors_of
 from birdplane_keras.parity.matching.walked import Walked
 
-LayerMapping = Mapping[str, str | tuple[str, tuple[int, ...]] | None]
+LayerMapping = Mapping[str, str | tuple[str, tuple[int, ...]] | TorchTensor | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,10 @@ def match_layers(
         keras_model: A built `keras.Model` on the torch backend.
         torch_module: Any module.
         mapping: What neither use nor order tells. Keras layer name (or path) -> PyTorch module name, also of nested
-            models, whose layers are then matched within. Keras variable path -> PyTorch tensor name of the same shape,
-            or (name, axes) where axes transposes PyTorch's tensor into Keras'. What is mapped so is taken as said: no
-            order of flattened features is applied to it.
+            models, whose layers are then matched within; so are all layers whose path begins with a prefix that ends
+            in "/". Keras variable path ("path#2" for the second of several that share it) -> PyTorch tensor name of the
+            same shape, or (name, axes) where axes transposes PyTorch's tensor into Keras', or a `TorchTensor` with
+            whatever makes Keras' of it. What is mapped so is taken as said: no order of flattened features is applied.
             `None` in the place of a counterpart: the layer, variable, module or tensor is left out of the comparison.
         look: Looks at both as they predict, and returns what was found; it is given what the mapping has matched.
 
@@ -91,8 +93,7 @@ def match_layers(
     for name in [key for key, target in mapping.items() if target is None]:
         leave_out(ledger, keras_model, torch_module, name)
         del mapping[name]
-    paths = {variable.path for variable in keras_model.weights}
-    for path in [key for key in mapping if key in paths]:
+    for path in [key for key in mapping if variables_called(keras_model, key)]:
         match_variable(ledger, keras_model, torch_module, path, mapping.pop(path))
     ours, theirs = ledger.open(keras_units(keras_model)), ledger.open(torch_units(torch_module))
     for name, target in mapping.items():

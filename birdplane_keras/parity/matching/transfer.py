@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from birdplane_keras.errors import TransferError
+from birdplane_keras.parity.core.problems import counted
 from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import LayerMapping, Matching, match_layers
 from birdplane_keras.parity.sides.arrays import to_numpy
@@ -82,7 +83,7 @@ def fitting(keras_model: Any, torch_module: nn.Module, mapping: LayerMapping | N
     if matching.problems:
         listed = "; ".join(problem.text for problem in matching.problems)
         raise TransferError(
-            f"expected a counterpart of the same shape for every weight, received {len(matching.problems)} without: "
-            f"{listed}"
+            "expected a counterpart of the same shape for every weight, received "
+            f"{counted(matching.problems)}: {listed}"
         )
     return matching

@@ -32,7 +32,7 @@ NEAREST = 6  # parts of the reference that took other numbers are tried, too: so
 MOST_FITS = 96  # of one layer with what took the same numbers, that are tried
 MOST_WAYS = 3  # to go on where the layer does not make what its counterpart makes
 MOST_OTHERS = 6  # with each part that took others
-CALL = 1e6  # what a layer's call takes at least, in numbers of weights, times places
+CALL = 1e7  # what a layer's call takes at least, in numbers of weights, times places
 
 
 class Walk:
