@@ -64,13 +64,16 @@ def write_converter(pair: Pair, out: Path) -> int:
 def converter_of(pair: Pair, matching: Matching) -> str:
     """Returns the file's text."""
     places = {id(variable): place for place, variable in enumerate(pair.keras_model.weights)}
-    layouts, rows = Layouts(), []
+    layouts, rows, saved = Layouts(), [], pair.torch_module.state_dict()
     for match in sorted(matching.tensors, key=lambda each: places[id(matching.variables[each.name])]):
         made = expression_of(match)
         variable = matching.variables[match.name]
         rows.append(f"    ({places[id(variable)]}, {match.keras!r}, {layouts.name_of(made)}, {list(made.names)!r}),")
     tied = {name: first for first, others in tied_names(pair).items() for name in others}
     summed = sorted({layouts.name_of(made) for made in map(expression_of, matching.tensors) if made.adds})
+    tensors = tensors_of(pair.torch_module)
+    unsaved = [name for match in matching.tensors for name in match.torch if name not in saved]
+    constants = [f"    {name!r}: {code_of_array(to_numpy(tensors[name]))}," for name in dict.fromkeys(unsaved)]
     table = "\n".join(
         [
             "",
@@ -78,6 +81,9 @@ def converter_of(pair: Pair, matching: Matching) -> str:
             "",
             "# of what these add up, the first tensor has it all on the way back",
             f"SUMMED = ({''.join(f'{name}, ' for name in summed)})",
+            "",
+            "# what no state_dict has",
+            "\n".join(["UNSAVED = {", *constants, "}"]) if constants else "UNSAVED = {}",
             "",
             "# place in model.weights, the variable's path, layout, PyTorch's tensors",
             "WEIGHTS = [",
@@ -91,6 +97,14 @@ def converter_of(pair: Pair, matching: Matching) -> str:
     text = TEMPLATE.read_text().replace(TABLE, table).replace("MODULE", theirs).replace("MODEL", ours)
     front, hub = text.split(HUB)
     return front + hub if is_of_keras_hub(pair.keras_model) else front.rstrip() + "\n"
+
+
+def code_of_array(array: np.ndarray) -> str:
+    """Returns an array as code; one of positions in short."""
+    flat = array.reshape(-1)
+    counts = array.dtype.kind in "iu" and np.array_equal(flat, np.arange(flat.size))
+    values = f"np.arange({flat.size})" if counts else f"np.array({flat.tolist()})"
+    return f"{values}.astype({str(array.dtype)!r}).reshape({', '.join(map(str, array.shape)) or '()'})"
 
 
 def is_of_keras_hub(model: Any) -> bool:
@@ -115,8 +129,9 @@ def try_out(code: str, pair: Pair, matching: Matching) -> None:
     made: dict[str, Any] = {"__name__": "converter"}
     exec(compile(code, "converter", "exec"), made)
     state = {name: to_numpy(tensor) for name, tensor in tensors_of(pair.torch_module).items()}
+    saved = {name: state[name] for name in pair.torch_module.state_dict() if name in state}
     places = {id(variable): place for place, variable in enumerate(pair.keras_model.weights)}
-    values: Mapping[int, np.ndarray] = made["to_keras"](state)
+    values: Mapping[int, np.ndarray] = made["to_keras"](saved)
     for match in matching.tensors:
         wanted = match.to_keras(match.from_torch(*(state[name] for name in match.torch)))
         given = values[places[id(matching.variables[match.name])]]

@@ -19,6 +19,7 @@ from birdplane_keras.parity.kinds.mending import attributes_set
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import dropout_replaced, layers_of, seeds_of
+from birdplane_keras.parity.sides.dropping import rates_of
 from birdplane_keras.parity.sides.examples import Epochs, port_examples, port_validation_inputs
 from birdplane_keras.parity.sides.kept import Asleep, KeptTensor, keep
 from birdplane_keras.parity.sides.listening import Heard, listening
@@ -28,18 +29,6 @@ from birdplane_keras.parity.sides.plain import PlainState, plain_state, put_back
 from birdplane_keras.parity.sides.views import KerasView
 
 PLUGIN = "birdplane_keras.torch_plugin"
-RATES: dict[type, tuple[str, ...]] = {  # what the layers that drop call the share that they drop
-    keras.layers.Dropout: ("rate",),
-    keras.layers.GaussianDropout: ("rate",),
-    keras.layers.AlphaDropout: ("rate",),
-    keras.layers.Attention: ("dropout",),
-    keras.layers.MultiHeadAttention: ("_dropout",),
-    keras.layers.GroupQueryAttention: ("dropout",),
-    keras.layers.RNN: ("dropout", "recurrent_dropout"),
-    keras.layers.SimpleRNNCell: ("dropout", "recurrent_dropout"),
-    keras.layers.LSTMCell: ("dropout", "recurrent_dropout"),
-    keras.layers.GRUCell: ("dropout", "recurrent_dropout"),
-}
 
 
 @dataclass(kw_only=True)
@@ -303,10 +292,3 @@ class KerasHost:
             *([self.optimizer] if self.optimizer is not None else []),
             *([self.model.loss] if hasattr(self.model, "loss") else []),
         ]
-
-
-def rates_of(layer: Any) -> Iterator[tuple[str, float]]:
-    """Yields name and value of the rates at which a layer drops; a layer of one's own may call anything a rate."""
-    for kind, names in RATES.items():
-        if isinstance(layer, kind):
-            yield from ((name, vars(layer)[name]) for name in names if isinstance(vars(layer).get(name), float))
