@@ -20,7 +20,7 @@ from birdplane_keras.parity.pair import Pair, count_examples
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.forward import ForwardBench
 from birdplane_keras.parity.sides.loaders import is_loader, with_arrays
-from birdplane_keras.parity.sides.modes import device_of
+from birdplane_keras.parity.sides.modes import device_of, precisions
 from birdplane_keras.parity.sides.trying import try_both
 
 STARTS: dict[str, dict[str, Any]] = {  # rung -> what gives the port the reference's start there
@@ -49,7 +49,8 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
     """
     if steps < 1:
         raise PairError(f"expected at least 1 step, received {steps}")
-    settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed}
+    precision = precisions(pair.keras_model, pair.torch_module)
+    settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed, "precision": precision}
     pair = with_arrays(pair, steps if pair.trains else 1)
     try:
         bench = PairBench(pair, seed) if pair.trains else ForwardBench(pair, seed)

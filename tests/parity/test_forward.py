@@ -10,7 +10,7 @@ from keras import layers, ops
 from torch import nn
 
 from birdplane_keras.errors import PairError
-from birdplane_keras.parity import Pair, check_forward, check_parity
+from birdplane_keras.parity import Pair, check_forward, check_parity, torch_to_keras
 from birdplane_keras.parity.core.check import first_failure
 from birdplane_keras.parity.core.judge import MATCHES
 
@@ -221,13 +221,42 @@ def port_of(policy):
 def test_half_types_on_both_sides_are_compared_by_their_own_rounding(policy, type_, seed):
     torch.manual_seed(seed)
     given = {"keras_model": port_of(policy), "inputs": floats(16, 6)}
-    assert check_forward(torch_module=network_of(1e-5, type_), **given).verdict in MATCHES
+    right = check_forward(torch_module=network_of(1e-5, type_), **given)
+    assert right.verdict in MATCHES
+    assert right.content()["precision"] == {"keras": [policy], "torch": [policy]}
+    assert f"Precision: {policy} in Keras, {policy} in PyTorch." in str(right)
     wrong = check_forward(torch_module=network_of(1e-1, type_), **given)
     assert [finding.cause for finding in wrong.diagnosis] == ["epsilon"]
 
 
-def test_a_port_of_another_precision_is_told():
-    result = check_forward(
-        torch_module=network_of(1e-5, torch.float32), keras_model=port_of("mixed_bfloat16"), inputs=floats(16, 6)
-    )
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_port_in_mixed_precision_is_held_against_the_rounding_of_its_own_precision(policy, seed):
+    torch.manual_seed(seed)
+    given = {"keras_model": port_of(policy), "inputs": floats(16, 6)}
+    right = check_forward(torch_module=network_of(1e-5, torch.float32), **given)
+    assert right.verdict in MATCHES
+    assert f"Precision: {policy} in Keras, float32 in PyTorch." in str(right)
+    wrong = check_forward(torch_module=network_of(1e-1, torch.float32), **given)
+    assert [finding.cause for finding in wrong.diagnosis] == ["epsilon"]
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
+def test_a_weight_that_is_one_part_in_a_hundred_off_is_told_in_every_precision(policy):
+    torch.manual_seed(0)
+    type_ = torch.float32 if policy.startswith("mixed") else getattr(torch, policy)
+    module, port = network_of(1e-5, type_), port_of(policy)
+    torch_to_keras(module, port)
+    given = {"torch_module": module, "keras_model": port, "inputs": floats(16, 6), "weights": "as_given"}
+    assert check_forward(**given).verdict in MATCHES
+    kernel = port.layers[0].kernel
+    kernel.assign(kernel * 1.01)
+    assert first_failure(check_forward(**given).checks).name == "initial_weights"
+
+
+def test_a_port_that_casts_on_its_own_is_told():
+    inputs = keras.Input((6,))
+    x = keras.ops.cast(keras.ops.cast(layers.Dense(16, "gelu")(inputs), "bfloat16"), "float32")
+    model = keras.Model(inputs, layers.Dense(3)(layers.LayerNormalization(epsilon=1e-5)(x)))
+    result = check_forward(torch_module=network_of(1e-5, torch.float32), keras_model=model, inputs=floats(16, 6))
     assert [(finding.cause, finding.proved) for finding in result.diagnosis] == [("precision", True)]

@@ -57,8 +57,18 @@ def render_text(content: Mapping[str, Any]) -> str:
         lines.append(f"  Evidence: {finding['evidence']}.")
         lines += [f"  In the {line}" for line in describe_parting(finding)]
         lines += [f"  Fix: {fix}" for fix in describe_fixes(finding)]
+    lines += [f"{line}." for line in describe_precision(content)]
     lines += [f"Note: {note}." for note in content["notes"]]
     return "\n".join(lines)
+
+
+def describe_precision(content: Mapping[str, Any]) -> list[str]:
+    """Says in which types the sides compute, where that is not float32 on both."""
+    precision = content.get("precision")
+    if not precision or all(types == ["float32"] for types in precision.values()):
+        return []
+    ours, theirs = (" and ".join(precision[side]) for side in ("keras", "torch"))
+    return [f"Precision: {ours} in Keras, {theirs} in PyTorch"]
 
 
 def render_markdown(content: Mapping[str, Any]) -> str:
@@ -66,6 +76,7 @@ def render_markdown(content: Mapping[str, Any]) -> str:
     lines = [f"## Parity: {content['verdict']}", "", f"{MEANINGS[content['verdict']].capitalize()}.", ""]
     if content["source"]:
         lines += [f"Pair `{content['source']}`, {content['steps']} steps, seed {content['seed']}.", ""]
+    lines += [f"{line}.\n" for line in describe_precision(content)]
     for finding in content["diagnosis"]:
         lines += [f"**{finding['cause']}** (at `{finding['rung']}`): {finding['text']}.", ""]
         lines += [f"- evidence: {finding['evidence']}"]

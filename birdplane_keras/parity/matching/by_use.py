@@ -22,7 +22,7 @@ from birdplane_keras.parity.matching.walking import Walk
 from birdplane_keras.parity.sides.arrays import to_view
 
 RUNS = 200  # of the port at most
-WORK = 1e11  # that they may take together, the first one aside: counted, so that no clock decides what is found
+WORK = 3e10  # that they may take together, the first one aside: counted, so that no clock decides what is found
 MOST_CHANGED = 4  # choices that are made otherwise at once
 MOST_NAMED = 3  # layers
 BACK = 6  # decisions before a step that fails, which are taken otherwise

@@ -1,8 +1,9 @@
 """How the weights of a Keras layer may be those of a part of the reference: which is which, in which layout."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from itertools import islice, product
 from typing import Any
 
@@ -176,7 +177,7 @@ def assignments(
     def unlike(name: str) -> tuple:
         size, shape = int(np.prod(variable.shape)), shapes[name]
         return (
-            parts_in(variable, shape) != 1,
+            parts_in(tuple(variable.shape), shape) != 1,
             alike(variable.name, name.rpartition(".")[2]) == 0,
             len(squeezed(shape)) != len(squeezed(tuple(variable.shape))) and size > 1,
         )
@@ -189,7 +190,7 @@ def assignments(
 def fitting_names(variable: Any, names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Returns the tensors that a variable may be, or be a part of, by their sizes."""
     ours = tuple(variable.shape)
-    return [name for name in names if parts_in(variable, shapes[name]) or rows_before(ours, shapes[name])]
+    return [name for name in names if parts_in(ours, shapes[name]) or rows_before(ours, shapes[name])]
 
 
 def rows_before(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int:
@@ -198,14 +199,14 @@ def rows_before(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int:
     return more if 0 < more <= MOST_ROWS else 0
 
 
-def parts_in(variable: Any, shape: tuple[int, ...]) -> int:
-    """Returns how many variables of this size a tensor of this shape holds; 0 where that is no small whole number."""
-    size, whole = int(np.prod(variable.shape)), int(np.prod(shape))
+def parts_in(ours: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """Returns how many arrays of a shape a tensor of another holds; 0 where that is no small whole number."""
+    size, whole = math.prod(ours), math.prod(shape)
     if size == 0 or whole % size:
         return 0
     parts = whole // size
     few = any(length % parts == 0 for length in shape[:2])  # cut along the axis of the outputs
-    if 1 < parts <= MOST_PARTS and rows_before(tuple(variable.shape), shape):
+    if 1 < parts <= MOST_PARTS and rows_before(ours, shape):
         return 0
     return parts if parts == 1 or (parts <= MOST_PARTS and few and max(shape) > 1) else 0
 
@@ -217,25 +218,31 @@ def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
 
 def options_of(variable: Any, name: str, shape: tuple[int, ...]) -> dict[str, list[WeightFit]]:
     """Returns the ways in which a variable may be a tensor, or a part of it, by the part; the usual ones first."""
-    ours, parts = tuple(variable.shape), parts_in(variable, shape)
-    fit = partial(WeightFit, variable=variable, names=(name,))
+    return {
+        label: [
+            WeightFit(variable=variable, names=(name,), turn=turn, joint=joint, label=label) for turn, joint in found
+        ]
+        for label, found in ways(tuple(variable.shape), shape).items()
+    }
+
+
+@cache
+def ways(ours: tuple[int, ...], shape: tuple[int, ...]) -> dict[str, list[tuple[Turn, Joint]]]:
+    """Returns the ways in which an array of a shape may be a tensor of a shape, or a part of it, by the part."""
+    parts = parts_in(ours, shape)
     if parts == 0:
         turn, length = layouts.as_is(), ours[0]
         starts = range(rows_before(ours, shape), -1, -1)
-        return {
-            f"rows {start}": [fit(turn=turn, joint=layouts.rows(start, start + length), label=f"rows {start}")]
-            for start in starts
-        }
+        return {f"rows {start}": [(turn, layouts.rows(start, start + length))] for start in starts}
     if parts == 1:
-        return {"": [fit(turn=turn, joint=layouts.single()) for turn in turns(ours, shape)]}
-    found: dict[str, list[WeightFit]] = {}
+        return {"": [(turn, layouts.single()) for turn in turns(ours, shape)]}
+    found: dict[str, list[tuple[Turn, Joint]]] = {}
     for axis in (axis for axis, length in enumerate(shape[:2]) if length % parts == 0):
         view = (*shape[:axis], shape[axis] // parts, *shape[axis + 1 :])
         for groups in sorted({1, *(size for size in ours if shape[axis] % (parts * size) == 0)}):
             for index in range(parts):
-                label = f"{groups}x{parts}:{index}"
                 joint = layouts.part(shape, axis, groups, parts, index)
-                found.setdefault(label, []).extend(fit(turn=t, joint=joint, label=label) for t in turns(ours, view))
+                found.setdefault(f"{groups}x{parts}:{index}", []).extend((turn, joint) for turn in turns(ours, view))
     return found
 
 

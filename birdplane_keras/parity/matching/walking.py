@@ -32,7 +32,8 @@ NEAREST = 6  # parts of the reference that took other numbers are tried, too: so
 MOST_FITS = 96  # of one layer with what took the same numbers, that are tried
 MOST_WAYS = 3  # to go on where the layer does not make what its counterpart makes
 MOST_OTHERS = 6  # with each part that took others
-CALL = 1e7  # what a layer's call takes at least, in numbers of weights, times places
+CALL = 3e6  # what a layer's call takes at least, in numbers of weights, times places
+COMPARED = 100  # what it takes to compare a number
 
 
 class Walk:
@@ -230,10 +231,12 @@ class Walk:
         return [fit for _, fit in sorted(found.values(), key=lambda each: each[0])]
 
     def _count(self, fit: Fit, made: torch.Tensor) -> None:
-        """Counts what a layer takes: its numbers are brought there, and each is put to each place of what it makes."""
+        """Counts what a layer takes: its numbers are brought there, and put to each place of what it makes, which is
+        compared.
+        """
         numbers = sum(weight.variable.value.numel() for weight in fit.weights)
         places = made.numel() // max(1, made.shape[-1] if made.ndim else 1)
-        self.walked.work += CALL + numbers * (1 + places)
+        self.walked.work += CALL * len(layers_of(fit.layer)) + numbers * (1 + places) + COMPARED * made.numel()
 
     def _assign(self, fit: Fit) -> None:
         for weight in fit.weights:

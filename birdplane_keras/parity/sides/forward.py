@@ -12,7 +12,7 @@ from birdplane_keras.parity.core.records import Counterparts, Reading, Role, Row
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.examples import describe_shapes, mapped, take, validation_inputs
 from birdplane_keras.parity.sides.keras_run import KerasRun, as_fit_gives, call
-from birdplane_keras.parity.sides.modes import modes_as_found
+from birdplane_keras.parity.sides.modes import half_policy, modes_as_found
 from birdplane_keras.parity.sides.steps import EVALUATED, label
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
@@ -59,7 +59,17 @@ class ForwardKerasRun(KerasRun):
         told = errors_of_pair(lambda: f"the Keras model cannot be called on inputs {self._describe(inputs)}")
         with told, torch.no_grad(), self._watched(), self.watch:
             outputs = call(host.model, mapped(as_fit_gives, inputs), host.pair.torch_module.training)
-        return host.named(outputs)
+        return self._in_reference_type(host.named(outputs))
+
+    def predict(self, inputs: Any | None = None) -> dict[str, np.ndarray]:
+        """Returns the outputs in evaluation mode for the validation inputs, or for others."""
+        return self._in_reference_type(super().predict(inputs))
+
+    def _in_reference_type(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns outputs in float32 where the reference is, and the port computes in a half type on purpose."""
+        if half_policy(self.host.model, self.host.pair.torch_module) is None:
+            return dict(outputs)
+        return {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in outputs.items()}
 
     def gradients(self) -> Iterator[tuple[str, np.ndarray]]:
         """There are none."""
@@ -102,6 +112,13 @@ class ForwardBench(PairBench):
     def port(self) -> KerasRun:
         """The port, in a state of its own."""
         return ForwardKerasRun(self.host)
+
+    def reference(self, *, nudge: int | None = None, throughout: bool = False) -> TorchRun:
+        """A copy of the reference; nudged copies compute in the port's half type, if its policies state one."""
+        half = half_policy(self.pair.keras_model, self.pair.torch_module)
+        if nudge is None or half is None:
+            return super().reference(nudge=nudge, throughout=throughout)
+        return self._torch_run(nudge=1000 * self.seed + nudge, throughout=True, half=half)
 
     def _torch_run(self, **how: Any) -> TorchRun:
         return ForwardTorchRun(self.pair, self.matching, **how)

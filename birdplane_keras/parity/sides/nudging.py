@@ -73,11 +73,12 @@ class RoundOtherwise(TorchDispatchMode):
 
     Args:
         nudge: Moves a tensor.
+        half: A half type to which every result is then rounded, as where a program computes in that type.
     """
 
-    def __init__(self, nudge: Nudge) -> None:
+    def __init__(self, nudge: Nudge, half: torch.dtype | None = None) -> None:
         super().__init__()
-        self.nudge = nudge
+        self.nudge, self.half = nudge, half
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -89,7 +90,14 @@ class RoundOtherwise(TorchDispatchMode):
 
     def _move(self, output: Any) -> Any:
         rounded = isinstance(output, torch.Tensor) and output.dtype == torch.float32 and output.numel() > 0
-        return self.nudge(output) if rounded else output
+        if not rounded:
+            return output
+        return self.nudge(output) if self.half is None else through(self.half, self.nudge(output))
+
+
+def through(half: torch.dtype, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor rounded to a half type, in its own type."""
+    return tensor.to(half).to(tensor.dtype)
 
 
 MOVES = {

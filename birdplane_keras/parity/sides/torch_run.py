@@ -33,7 +33,14 @@ from birdplane_keras.parity.sides.examples import (
 )
 from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.modes import device_of, half_type, training_modes
-from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, lay_out_otherwise, move_near, nudge_number
+from birdplane_keras.parity.sides.nudging import (
+    Nudge,
+    RoundOtherwise,
+    lay_out_otherwise,
+    move_near,
+    nudge_number,
+    through,
+)
 from birdplane_keras.parity.sides.outputs import arrays_of
 from birdplane_keras.parity.sides.scheduling import Schedule
 from birdplane_keras.parity.sides.torch_state import TorchState
@@ -53,6 +60,7 @@ class TorchRun(TorchState):
         nudge: Moves every weight, and every input, by one ULP up or down, before and after each step. `None`: not.
         throughout: Moves what every operation computes, too.
         relaid: Weights and inputs lie in memory in another order.
+        half: The half type to which weights, inputs and what every operation computes is rounded, beside the nudges.
     """
 
     modes_of = staticmethod(training_modes)
@@ -66,9 +74,10 @@ class TorchRun(TorchState):
         nudge: int | None = None,
         throughout: bool = False,
         relaid: bool = False,
+        half: torch.dtype | None = None,
     ) -> None:
         self.pair, self.matching, self.dtype = pair, matching, dtype
-        self._relaid, self._throughout = relaid, throughout
+        self._relaid, self._throughout, self._half = relaid, throughout, half
         self.examples = reference_examples(pair)
         self.schedule = Schedule(pair)
         self._copy(pair.torch_module, pair.torch_optimizer, pair.torch_scheduler, pair.torch_loss)
@@ -85,6 +94,9 @@ class TorchRun(TorchState):
         self.change_outputs: Callable[[Any], Any] | None = None
         self._nudge = None if nudge is None else self._new_nudge(nudge)
         self._nudge_weights()
+        if half is not None:
+            for weight in self.module.parameters():
+                weight.data = through(half, weight.data)
         self._nudge_settings()
 
     def _copy(self, module: torch.nn.Module, optimizer: Any, scheduler: Any, loss: Any) -> None:
@@ -208,7 +220,7 @@ class TorchRun(TorchState):
         """Within it, a run that is nudged throughout rounds every operation otherwise."""
         if self._nudge is None or not self._throughout:
             return contextlib.nullcontext()
-        return RoundOtherwise(self._nudge)
+        return RoundOtherwise(self._nudge, self._half)
 
     def tensors(self, arrays: Any, *, targets: bool = False) -> Any:
         """Returns arrays as tensors on the module's device, in the run's precision, nudged if they are inputs."""
@@ -219,6 +231,8 @@ class TorchRun(TorchState):
                 tensor = tensor.to(self._input_dtype)
             if tensor.is_floating_point() and self._nudge is not None and not targets:
                 tensor = self._nudge(tensor)
+            if tensor.is_floating_point() and self._half is not None and not targets:
+                tensor = through(self._half, tensor)
             return lay_out_otherwise(tensor) if self._relaid and tensor.ndim > 2 and not targets else tensor
 
         return mapped(convert, arrays)
