@@ -49,14 +49,14 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
     """
     if steps < 1:
         raise PairError(f"expected at least 1 step, received {steps}")
-    precision = precisions(pair.keras_model, pair.torch_module)
-    settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed, "precision": precision}
+    settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed}
     pair = with_arrays(pair, steps if pair.trains else 1)
     try:
         bench = PairBench(pair, seed) if pair.trains else ForwardBench(pair, seed)
         with bench.host.judged():
             try_both(bench)
-            result = examine(bench, steps=steps, settings=settings)
+            precision = precisions(pair.keras_model, pair.torch_module)
+            result = examine(bench, steps=steps, settings={**settings, "precision": precision})
         return with_the_rest(result, pair, steps=steps, seed=seed)
     except SystemExit as error:
         raise PairError(f"expected a pair whose code does not end the program, received {first_line(error)}") from error
