@@ -72,6 +72,7 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_without_birdplane_loads_the_bits_that_torch_to_keras_gives(folder, capsys):
     assert main(["convert", "--pair", "pairs_of_mine:pair", "--out", "weights.py"]) == 0
     assert capsys.readouterr().out == "weights.py: 10 weights, tried on the pair's own\n"

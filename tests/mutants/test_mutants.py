@@ -47,7 +47,8 @@ def test_both_sides_write_what_compiles():
             compile(write(draw_plan([SEED, number]), side).text, "drawn", "exec")
 
 
-@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
 def test_a_drawn_pair_is_right_and_a_mistake_in_it_is_told(number):
     found = judge_seed(SEED, number)
     assert found["alarm"] == ""
