@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ class Layouts:
 
     def name_of(self, made: TorchTensor) -> str:
         """Returns the name of the function that makes a value of its tensors, in their order."""
-        letters = dict(zip(made.names, "abcdefgh", strict=False))
+        few = len(made.names) <= len(ascii_lowercase)
+        letters = {name: ascii_lowercase[i] if few else f"a{i}" for i, name in enumerate(made.names)}
         body = f"({', '.join(letters.values())}):\n    return {made.code(letters.__getitem__)}\n"
         usual = {"(a):\n    return a\n": "as_it_is", "(a):\n    return a.transpose(1, 0)\n": "transposed"}
         return self.names.setdefault(body, usual.get(body, f"layout_{len(self.names) + 1}"))
@@ -69,8 +71,8 @@ def converter_of(pair: Pair, matching: Matching) -> str:
         made = expression_of(match)
         variable = matching.variables[match.name]
         rows.append(f"    ({places[id(variable)]}, {match.keras!r}, {layouts.name_of(made)}, {list(made.names)!r}),")
-    tied = {name: first for first, others in tied_names(pair).items() for name in others}
-    summed = sorted({layouts.name_of(made) for made in map(expression_of, matching.tensors) if made.adds})
+    made_of = [expression_of(match) for match in matching.tensors]
+    added = {layouts.name_of(made): [name in made.added for name in made.names] for made in made_of if made.added}
     tensors = tensors_of(pair.torch_module)
     unsaved = [name for match in matching.tensors for name in match.torch if name not in saved]
     constants = [f"    {name!r}: {code_of_array(to_numpy(tensors[name]))}," for name in dict.fromkeys(unsaved)]
@@ -79,23 +81,26 @@ def converter_of(pair: Pair, matching: Matching) -> str:
             "",
             layouts.code(),
             "",
-            "# of what these add up, the first tensor has it all on the way back",
-            f"SUMMED = ({''.join(f'{name}, ' for name in summed)})",
+            "# which of their tensors these add to another, which then has it all on the way back",
+            f"ADDED = {{{', '.join(f'{name}: {places}' for name, places in added.items())}}}",
             "",
             "# what no state_dict has",
             "\n".join(["UNSAVED = {", *constants, "}"]) if constants else "UNSAVED = {}",
+            "",
+            "# names of one tensor each: a file may have some of them",
+            f"TIED = {tied_names(pair)!r}",
             "",
             "# place in model.weights, the variable's path, layout, PyTorch's tensors",
             "WEIGHTS = [",
             *rows,
             "]",
-            f"TIED = {tied!r}  # PyTorch's names that are one tensor: a file may lack the first of a pair",
             "",
         ]
     )
     ours, theirs = type(pair.keras_model).__name__, type(pair.torch_module).__name__
-    text = TEMPLATE.read_text().replace(TABLE, table).replace("MODULE", theirs).replace("MODEL", ours)
+    text = TEMPLATE.read_text().replace("MODULE", theirs).replace("MODEL", ours)
     front, hub = text.split(HUB)
+    front = front.replace(TABLE, table)
     return front + hub if is_of_keras_hub(pair.keras_model) else front.rstrip() + "\n"
 
 
@@ -103,7 +108,8 @@ def code_of_array(array: np.ndarray) -> str:
     """Returns an array as code; one of positions in short."""
     flat = array.reshape(-1)
     counts = array.dtype.kind in "iu" and np.array_equal(flat, np.arange(flat.size))
-    values = f"np.arange({flat.size})" if counts else f"np.array({flat.tolist()})"
+    numbers = ", ".join(repr(n) if np.isfinite(n) else f"float({str(n)!r})" for n in flat.tolist())
+    values = f"np.arange({flat.size})" if counts else f"np.array([{numbers}])"
     return f"{values}.astype({str(array.dtype)!r}).reshape({', '.join(map(str, array.shape)) or '()'})"
 
 
@@ -112,12 +118,12 @@ def is_of_keras_hub(model: Any) -> bool:
     return any(kind.__module__.startswith("keras_hub.") for kind in type(model).__mro__)
 
 
-def tied_names(pair: Pair) -> dict[str, list[str]]:
-    """Returns the first name of each tensor that has several, with the others."""
+def tied_names(pair: Pair) -> list[list[str]]:
+    """Returns the names of each tensor that has several."""
     names: dict[int, list[str]] = {}
     for name, tensor in tensors_of(pair.torch_module).items():
         names.setdefault(id(tensor), []).append(name)
-    return {first: others for first, *others in names.values() if others}
+    return [group for group in names.values() if len(group) > 1]
 
 
 def try_out(code: str, pair: Pair, matching: Matching) -> None:
@@ -137,3 +143,8 @@ def try_out(code: str, pair: Pair, matching: Matching) -> None:
         given = values[places[id(matching.variables[match.name])]]
         if given.shape != wanted.shape or given.tobytes() != wanted.tobytes():
             raise RuntimeError(f"expected the converter to give the bits of {match.name}, received others")
+    back = made["to_torch"](values, saved)
+    again: Mapping[int, np.ndarray] = made["to_keras"](back)
+    for place, value in values.items():
+        if again[place].tobytes() != value.tobytes():
+            raise RuntimeError(f"expected the converter to carry weight {place} there and back, received others")

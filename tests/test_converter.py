@@ -131,6 +131,13 @@ def test_tied_tensors_bfloat16_and_summed_biases(tmp_path):
     summed = half["lstm.bias_ih_l0"].float() + half["lstm.bias_hh_l0"].float()
     assert np.array_equal(back["lstm.bias_ih_l0"], summed.numpy())
     assert not back["lstm.bias_hh_l0"].any()
+    both = {name: tensor.clone() for name, tensor in module.state_dict().items()}  # a file may have both names, too
+    save_file(both, tmp_path / "both.safetensors")
+    model.words.embeddings.assign(model.words.embeddings + 1)
+    made["save"](model, tmp_path / "both.safetensors", tmp_path / "back.safetensors")
+    back = made["read"](tmp_path / "back.safetensors")
+    assert np.array_equal(back["words.weight"], model.words.embeddings.value.detach().numpy())
+    assert np.array_equal(back["out.weight"], back["words.weight"])
     del half["lstm.weight_hh_l0"]
     save_file(half, tmp_path / "less.safetensors")
     with pytest.raises(KeyError, match=r"expected 1 more tensors in the file: lstm\.weight_hh_l0"):

@@ -124,10 +124,20 @@ def test_what_is_written_into_the_tensors_is_what_is_read_of_them():
     a, b = TorchTensor("a"), TorchTensor("b")
     values = {"a": random.normal(size=(6, 4)), "b": random.normal(size=(6, 4))}
     for made in (a.T, a[1:3], a.reshape(2, 3, 4)[:, 1].T, np.stack([a, b]), np.concatenate([a, b], 0), a + b):
+        assert np.split(made, 1)[0].value(values).tobytes() == made.value(values).tobytes()
         joint, now = made.joint, [values[name] for name in made.names]
         view = joint.read(*now)
         written = joint.write(2 * view, now)
         assert np.array_equal(joint.read(*written), 2 * view)
         assert repr(eval(repr(made), {"np": np, "TorchTensor": TorchTensor})) == repr(made)
-    assert np.array_equal((a + b).joint.write(values["a"], [*values.values()])[1], np.zeros((6, 4)))
+    c = TorchTensor("c")
+    values["c"] = random.normal(size=(2, 4))
+    mixed = np.concatenate([a + b, c])
+    now = [values[name] for name in mixed.names]
+    written = mixed.joint.write(2 * mixed.joint.read(*now), now)
+    assert np.array_equal(mixed.joint.read(*written), 2 * mixed.joint.read(*now))
+    assert np.array_equal(written[2], 2 * values["c"])
+    with pytest.raises(ValueError, match="expected different tensors to be added"):
+        a + a.reshape(24).reshape(6, 4)
+    assert np.array_equal((a + b).joint.write(values["a"], [values["a"], values["b"]])[1], np.zeros((6, 4)))
     assert np.array_equal(a[1:3].joint.write(np.zeros((2, 4)), [values["a"]])[0][3:], values["a"][3:])

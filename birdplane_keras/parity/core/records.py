@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from birdplane_keras.parity.core.shelf import OnDemand, Shelf
+from birdplane_keras.parity.core.shelf import Shelf
 
 Tensors = Mapping[str, np.ndarray]
 States = Mapping[tuple[str, str], np.ndarray]  # (tensor, PyTorch's name of a state of its optimizer) -> value
@@ -71,7 +71,7 @@ class Probe:
         """Returns the tensors of a rung that are to be compared with the other side's: a state that it lacks is not."""
         own, roles = self.tensors[rung], self.roles[rung]
         kept = [name for name in own if roles[name] is not Role.STATE or name in other.tensors[rung]]
-        return OnDemand(kept, own.__getitem__)
+        return Shelf.of(kept, own.__getitem__)
 
 
 @dataclass(frozen=True, kw_only=True)

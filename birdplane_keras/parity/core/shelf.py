@@ -6,6 +6,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,55 +93,36 @@ class Kept:
 
 
 class Shelf(Mapping[Any, np.ndarray]):
-    """Arrays by name, kept for later.
+    """Arrays by name, each of which comes into memory when somebody asks for it.
 
     Args:
-        arrays: Name and array of each; an iterator may make one after the other.
+        arrays: Name and array of each, to be kept for later; an iterator may make one after the other.
     """
 
     def __init__(self, arrays: Iterable[tuple[Any, np.ndarray]] = ()) -> None:
-        self._kept: dict[Any, Kept] = {}
+        self._reads: dict[Any, Callable[[], np.ndarray]] = {}
         for name, array in arrays:
             self.keep(name, array)
 
+    @classmethod
+    def of(cls, names: Iterable[Any], read: Callable[[Any], np.ndarray]) -> "Shelf":
+        """Returns one that keeps nothing: what has a name is read whenever somebody asks for it."""
+        shelf = cls()
+        shelf._reads = {name: partial(read, name) for name in names}
+        return shelf
+
     def keep(self, name: Any, array: np.ndarray) -> None:
         """Keeps an array."""
-        self._kept[name] = Kept(array)
+        self._reads[name] = Kept(array).read
 
     def __getitem__(self, name: Any) -> np.ndarray:
-        return self._kept[name].read()
+        return self._reads[name]()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._kept)
+        return iter(self._reads)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._reads)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._kept
-
-
-class OnDemand(Mapping[Any, np.ndarray]):
-    """Arrays by name, each of which is read when somebody asks for it.
-
-    Args:
-        names: All of them.
-        read: Returns the array of a name.
-    """
-
-    def __init__(self, names: Iterable[Any], read: Callable[[Any], np.ndarray]) -> None:
-        self._names, self._read = dict.fromkeys(names), read
-
-    def __getitem__(self, name: Any) -> np.ndarray:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._read(name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
+        return name in self._reads

@@ -9,7 +9,7 @@ from birdplane_keras.parity.core.compare import one_ulp
 from birdplane_keras.parity.core.noise import largest_difference
 from birdplane_keras.parity.core.records import Rows
 from birdplane_keras.parity.core.samples import WeightSamples
-from birdplane_keras.parity.core.shelf import OnDemand
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.core.tolerances import ENVELOPE
 
 COPIES = 2  # nudged copies that run beside the two sides
@@ -56,7 +56,7 @@ class Lockstep:
         self.loss_noise, self.floor, self.synchronised = loss_noise, floor, synchronised
         self.port, self.reference = bench.programs()
         self.copies: list[Run] = [bench.beside(100 + index) for index in range(copies)]
-        self.samples = WeightSamples(OnDemand(self.reference.names(), self.reference.read), len(plan))
+        self.samples = WeightSamples(Shelf.of(self.reference.names(), self.reference.read), len(plan))
         self.losses = {side: np.zeros(len(plan), np.float32) for side in ("keras", "torch")}
         self._copied_losses = np.zeros((copies, len(plan)), np.float32)
         self.made = 0

@@ -84,7 +84,8 @@ def match_expression(ledger: Ledger, keras_model: Any, torch_module: nn.Module, 
     except (ValueError, IndexError) as error:
         ledger.complain("mapping", path, "keras", f"{made!r} cannot be made of shapes {shapes}: {first_line(error)}")
         return
-    whole = taken.size == sum(int(np.prod(shape)) for shape in shapes) // (len(shapes) if made.adds else 1)
+    sizes = {name: int(np.prod(shape)) for name, shape in zip(made.names, shapes, strict=True)}
+    whole = taken.size == sum(size for name, size in sizes.items() if name not in made.added)
     name = " + ".join(made.names) + ("" if whole else f"[{made.code(lambda name: '')}]")
     ledger.mapped |= {id(variables[0]), *(id(ledger.tensors[name]) for name in made.names)}
     joint = made.joint

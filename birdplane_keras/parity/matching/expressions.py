@@ -26,7 +26,7 @@ class TorchTensor:
 
     def __init__(self, name: str) -> None:
         self.names: tuple[str, ...] = (name,)
-        self.adds = False  # whether tensors are added to each other
+        self.added: frozenset[str] = frozenset()  # the tensors that are added to others
         self._seen: TorchTensor | None = None  # what this is, in another shape
         self._value: Callable[[Values], Any] = lambda values: values[name]
         self._code: Callable[[Spelling], str] = lambda spell: spell(name)
@@ -37,12 +37,11 @@ class TorchTensor:
         of: Sequence["TorchTensor"],
         value: Callable[[Values], Any],
         code: Callable[[Spelling], str],
-        *,
-        adds: bool = False,
+        added: Sequence[str] = (),
     ) -> "TorchTensor":
         made = cls(of[0].names[0])
         made.names = tuple(dict.fromkeys(name for each in of for name in each.names))
-        made.adds = adds or any(each.adds for each in of)
+        made.added = frozenset(added).union(*(each.added for each in of))
         made._value, made._code = value, code
         return made
 
@@ -80,7 +79,7 @@ class TorchTensor:
         return self if order and order == tuple(range(len(order))) else self._called("transpose", *order)
 
     @property
-    def T(self) -> "TorchTensor":  # noqa: N802
+    def T(self) -> "TorchTensor":  # noqa: N802 (as NumPy calls it)
         """With the axes in reverse."""
         return self.transpose()
 
@@ -102,16 +101,18 @@ class TorchTensor:
     def __add__(self, other: "TorchTensor") -> "TorchTensor":
         if not isinstance(other, TorchTensor):
             return NotImplemented
+        if set(self.names) & set(other.names):
+            raise ValueError(f"expected different tensors to be added, received {self!r} and {other!r}")
         return self._made(
             [self, other],
             lambda values: self._value(values) + other._value(values),
             lambda spell: f"({self._code(spell)} + {other._code(spell)})",
-            adds=True,
+            added=other.names,
         )
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func is np.split:
-            array, parts, axis = args
+            array, parts, axis = (*args, kwargs.get("axis", 0))[:3]
             return [array._piece(parts, axis, index) for index in range(parts)]
         if func not in (np.stack, np.concatenate):
             return NotImplemented
@@ -142,9 +143,9 @@ class TorchTensor:
         known = [gradient for gradient in gradients if gradient is not None]
         if not known:
             return None
-        if self.adds:  # either one's is the sum's
-            zero = np.zeros_like(known[0])
-            return self._read(known[0], *(zero for _ in gradients[1:]))
+        if self.added:  # either one's is the sum's
+            named, zero = zip(self.names, gradients, strict=True), np.zeros_like(known[0])
+            return self._read(*(zero if n in self.added else known[0] if g is None else g for n, g in named))
         return self._read(*(np.zeros_like(known[0]) if gradient is None else gradient for gradient in gradients))
 
 
@@ -160,13 +161,14 @@ def write_back(made: TorchTensor, value: np.ndarray, now: Sequence[np.ndarray]) 
 
     Of tensors that are added the first has it all.
     """
-    sizes = [array.size for array in now]
-    starts = np.cumsum([0, *sizes[:-1]])
+    added = [name in made.added for name in made.names]
+    starts = np.cumsum([0, *(array.size for array in now[:-1])])
     numbers = [
-        np.zeros(array.shape, np.int64) if made.adds and place else start + np.arange(array.size).reshape(array.shape)
-        for place, (start, array) in enumerate(zip(starts, now, strict=True))
+        np.zeros(array.shape, np.int64) if zero else start + np.arange(array.size).reshape(array.shape)
+        for zero, start, array in zip(added, starts, now, strict=True)
     ]
-    flat = np.concatenate([np.zeros(a.size, a.dtype) if made.adds and i else a.reshape(-1) for i, a in enumerate(now)])
+    kept = [np.zeros_like(array) if zero else array for zero, array in zip(added, now, strict=True)]
+    flat = np.concatenate([array.reshape(-1) for array in kept])
     flat[made._read(*numbers).reshape(-1)] = np.asarray(value).reshape(-1)
     return [
         flat[start : start + array.size].reshape(array.shape).astype(array.dtype, copy=False)

@@ -21,7 +21,7 @@ from birdplane_keras.parity.core.records import (
     Scores,
     Tensors,
 )
-from birdplane_keras.parity.core.shelf import OnDemand, Shelf
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair, check_pair, turn_of
@@ -152,14 +152,14 @@ class PairBench:
         if not self.pair.initialisation:
             return None
         trained = [match.name for match in self.matching.tensors if match.trainable[1]]
-        return OnDemand(trained, self._found.read), OnDemand(trained, self._of_pair.read)
+        return Shelf.of(trained, self._found.read), Shelf.of(trained, self._of_pair.read)
 
     def start_weights(self) -> tuple[Tensors, Tensors]:
         """Both sides' weights at the start, after the transfer if the judge is to make it."""
         names = self._of_pair.names()
         if self.pair.weights == "transfer":
-            self.host.begin_at(OnDemand(names, self._of_pair.read))
-        return OnDemand(names, self.port().read), OnDemand(names, self._of_pair.read)
+            self.host.begin_at(Shelf.of(names, self._of_pair.read))
+        return Shelf.of(names, self.port().read), Shelf.of(names, self._of_pair.read)
 
     @cached_property
     def _of_pair(self) -> TorchView:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from birdplane_keras.parity.core.shelf import LARGE, Kept
+from birdplane_keras.parity.private_torch import has_aliases
 
 
 class KeptTensor:
@@ -31,7 +32,10 @@ class KeptTensor:
 
 
 class Asleep:
-    """Large tensors whose numbers lie in a file until they are woken. Those on another device stay there."""
+    """Large tensors whose numbers lie in a file until they are woken.
+
+    Those on another device stay as they are, and so does memory that others see, too: they would see the old memory.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[torch.Tensor, Kept, tuple[Any, ...]]] = {}
@@ -42,7 +46,7 @@ class Asleep:
             if tensor.device.type != "cpu" or tensor.layout != torch.strided or id(tensor) in self._kept:
                 continue
             storage = tensor.untyped_storage()
-            if storage.nbytes() >= LARGE:
+            if storage.nbytes() >= LARGE and not has_aliases(tensor):
                 layout = tensor.shape, tensor.stride(), tensor.storage_offset()
                 everything = torch.empty(0, dtype=torch.uint8).set_(storage)
                 self._kept[id(tensor)] = tensor, Kept(everything.numpy()), layout
