@@ -120,6 +120,9 @@ class ScriptedBench:
     def reference(self, *, nudge: int | None = None) -> ScriptedRun:
         return ScriptedRun(self, stay) if nudge is None else ScriptedRun(self, self.copies, NUDGE)
 
+    def read_halves(self, plan):
+        return None
+
     def beside(self, nudge: int) -> ScriptedRun:
         return self.reference(nudge=nudge)
 

@@ -260,3 +260,38 @@ def test_a_port_that_casts_on_its_own_is_told():
     model = keras.Model(inputs, layers.Dense(3)(layers.LayerNormalization(epsilon=1e-5)(x)))
     result = check_forward(torch_module=network_of(1e-5, torch.float32), keras_model=model, inputs=floats(16, 6))
     assert [(finding.cause, finding.proved) for finding in result.diagnosis] == [("precision", True)]
+
+
+def scaled_port(policy, scale):
+    """A port whose outputs are a little too large, if the scale is not 1."""
+    x = inputs = keras.Input((6,))
+    for layer in (layers.Dense(16, "gelu", dtype=policy), layers.LayerNormalization(epsilon=1e-5, dtype=policy)):
+        x = layer(x)
+    x = layers.Dense(3, dtype=policy)(x)
+    return keras.Model(inputs, x if scale == 1 else layers.Rescaling(scale, dtype=policy)(x))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
+def test_a_scale_of_one_part_in_a_hundred_is_more_than_the_rounding_of_half_types(policy, seed):
+    type_ = torch.float32 if policy.startswith("mixed") else getattr(torch, policy)
+    found = {}
+    for scale in (1, 1.01):
+        torch.manual_seed(seed)
+        keras.utils.set_random_seed(seed)
+        given = {"keras_model": scaled_port(policy, scale), "inputs": floats(32, 6)}
+        found[scale] = check_forward(torch_module=network_of(1e-5, type_), **given)
+    assert found[1].verdict in MATCHES
+    assert first_failure(found[1.01].checks).name == "forward"
+    assert "precision" not in [finding.cause for finding in found[1.01].diagnosis]
+
+
+def test_the_smallest_tolerance_that_would_pass_is_told_layer_by_layer():
+    torch.manual_seed(0)
+    module, model, x = network_of(1e-5, torch.float32), port_of("float32"), floats(16, 6)
+    tolerances = check_forward(torch_module=module, keras_model=model, inputs=x).tolerances
+    assert {"outputs", "0 (alone)", "2 (between)", "2 (alone)", "3 (between)", "3 (alone)"} <= set(tolerances)
+    torch_to_keras(module, model)
+    apart = np.abs(model.predict(x, verbose=0) - module(torch.from_numpy(x)).detach().numpy()).max()
+    assert tolerances["outputs"] == pytest.approx(apart, rel=0.5)
+    assert max(tolerances.values()) < 1e-5

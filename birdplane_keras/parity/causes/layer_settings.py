@@ -16,6 +16,7 @@ from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 Found = tuple[LayerMatch, Setting]
+PRECISION = "precision"
 
 
 def suppose_settings(case: Case) -> list[Hypothesis]:
@@ -24,6 +25,8 @@ def suppose_settings(case: Case) -> list[Hypothesis]:
     for match in case.bench.matching.layers:
         if match.kind is not None:
             for setting in differing_settings(match.kind, match.layer, match.module):
+                if setting.cause == PRECISION and case.climb.rounded:  # it is expected, and its rounding allowed for
+                    continue
                 key = (setting.cause, setting.what, setting.ours, setting.theirs, setting.fix)
                 groups.setdefault(key, []).append((match, setting))
     grouped = [suppose(found) for found in groups.values()]
@@ -85,7 +88,9 @@ def round_outputs(run: TorchRun, places: Sequence[str], dtype: torch.dtype) -> N
 
 
 def suppose_precision(case: Case) -> list[Hypothesis]:
-    """Returns the hypotheses that a layer, or all of them, computes in half precision."""
+    """Returns the hypotheses that a layer, or all of them, computes in half precision; not where that is expected."""
+    if case.climb.rounded:
+        return []
     names = [match.name for match in case.bench.matching.layers]
     modules = case.pair.torch_module.named_modules()
     others = [name for name, module in modules if name and not list(module.children()) and name not in names]
@@ -95,7 +100,7 @@ def suppose_precision(case: Case) -> list[Hypothesis]:
             where = "every layer" if len(places) > 1 else places[0]
             found.append(
                 Hypothesis(
-                    cause="precision",
+                    cause=PRECISION,
                     coarse=True,
                     text=f"the output of {where} goes through {str(dtype).removeprefix('torch.')} in the port",
                     advice=advise(

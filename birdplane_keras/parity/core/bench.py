@@ -74,6 +74,7 @@ class ReferenceCopy(ReferenceRun, Protocol):
 class Bench(Protocol):
     """Both sides of a pair, ready to be run as often as the judge likes. A rung asks one of these for its facts."""
 
+    shows_layers: bool  # whether layers are compared one by one where the forward pass agrees, too
     forward_only: bool  # whether nothing is trained: the rungs that need a step of training are left out
     exact_data: bool  # whether every bit of the inputs counts; else two roundings are allowed
 
@@ -124,6 +125,9 @@ class Bench(Protocol):
 
     def reference(self, *, nudge: int | None = None) -> ReferenceCopy:
         """A copy of the reference at its start, nudged before and after each step if so said."""
+
+    def read_halves(self, plan: Rows) -> tuple[bool, Iterator[Reading]] | None:
+        """Whether the reference rounds to the port's half type, and what it computes otherwise; `None` without one."""
 
     def beside(self, nudge: int) -> Run:
         """A nudged copy that runs beside others."""

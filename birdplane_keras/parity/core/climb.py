@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from birdplane_keras.parity.core.bench import Bench
 from birdplane_keras.parity.core.disk import sha256_of
-from birdplane_keras.parity.core.noise import Noise
+from birdplane_keras.parity.core.noise import Noise, Rounded
 from birdplane_keras.parity.core.records import Layers, Probe, Tensors
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Climb:
         port: The port's first steps, once they are made.
         reference: The reference's.
         noise: rung -> tensor -> noise, in the tensor's unit.
+        rounded: rung -> output -> what rounding to a half type does to it; empty where the port has none.
         draws: Nudged copies of the reference that made the first steps so far.
         furthest: What they showed, where more of them were made than usual.
         layers: Of the forward pass, where it differs.
@@ -38,6 +39,7 @@ class Climb:
     port: Probe | None = None
     reference: Probe | None = None
     noise: Noise = field(default_factory=dict)
+    rounded: Mapping[str, Mapping[str, Rounded]] = field(default_factory=dict)
     draws: int = 0
     furthest: Noise = field(default_factory=dict)
     layers: Layers = field(default_factory=Layers)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from birdplane_keras.parity.core.check import Check, Place
+from birdplane_keras.parity.core.check import Check, Place, failed
 from birdplane_keras.parity.core.climb import Climb
 from birdplane_keras.parity.core.compare import compare_tensors
-from birdplane_keras.parity.core.noise import Noise, measure_noise, widen_noise
+from birdplane_keras.parity.core.noise import Noise, Rounded, measure_noise, measure_rounded, widen_noise
 from birdplane_keras.parity.core.records import Probe, Reading, Rows, Tensors
-from birdplane_keras.parity.core.tolerances import AT_A_KINK, ROUNDING
+from birdplane_keras.parity.core.tolerances import ALONG, AS_A_WHOLE, AT_A_KINK, ROUNDING
 
 PROBE_STEPS = 5  # enough for an optimizer's state, a schedule's first rates and moving statistics to show
 DRAWS = 3  # copies of the reference that round otherwise, beside the one in float64
@@ -25,10 +25,10 @@ def forward(climb: Climb) -> Check:
     """`forward`: the outputs on the first batch, in training mode."""
     measure(climb)
     check = compare_step(climb, "forward")
-    if check.passed:
+    if check.passed and not climb.bench.shows_layers:
         return check
     climb.layers = climb.bench.layers(climb.bench.plan(1)[0])
-    if climb.layers.first is None:
+    if check.passed or climb.layers.first is None:
         return check
     place = replace(check.place or Place(), layer=climb.layers.first)
     return replace(check, place=place, reason=f"{check.reason}; the first that differs: {climb.layers.text}")
@@ -66,6 +66,9 @@ def measure(climb: Climb) -> None:
     noise = measure_noise(reference, draws_of_noise(climb, plan))
     port = Probe.of(bench.read_port(plan))
     noise = widen_noise(noise, measure_noise(port, bench.read_port(plan, reorder=0)), at_most=OWN)
+    halves = bench.read_halves(plan)
+    if halves is not None:
+        climb.rounded = measure_rounded(reference, halves[1], own=halves[0])
     climb.port, climb.reference, climb.noise = port, reference, of_squares(noise)
     climb.draws, climb.furthest = DRAWS, noise
 
@@ -95,13 +98,27 @@ def draws_of_noise(climb: Climb, plan: Rows) -> Iterator[Reading]:
 
 def compare_step(climb: Climb, rung: str) -> Check:
     """Compares one rung of the first steps."""
-    return compare_probes(rung, *climb.first_steps(), climb.noise)
+    check = compare_probes(rung, *climb.first_steps(), climb.noise)
+    return compare_rounded(check, climb.first_steps()[0].tensors[rung], climb.rounded.get(rung, {}))
 
 
 def compare_probes(rung: str, port: Probe, reference: Probe, noise: Noise) -> Check:
     """Compares one rung of the first steps of two sides."""
     ours, theirs = port.beside(reference, rung), reference.beside(port, rung)
     return compare_within(rung, ours, theirs, {name: noise[rung][name] for name in theirs})
+
+
+def compare_rounded(check: Check, keras: Tensors, expected: Mapping[str, Rounded]) -> Check:
+    """Compares outputs in a half type over all their numbers: of many roundings less remains than of one."""
+    for name, rounded in expected.items() if check.passed else ():
+        apart, along = rounded.apart(keras[name])
+        if apart <= AS_A_WHOLE.factor and along <= ALONG.factor:
+            continue
+        allowed = f"{apart:.3g} and {along:.3g}, {AS_A_WHOLE.factor:g} and {ALONG.factor:g} allowed"
+        reason = f"{name} differs by more than rounding over all its numbers ({allowed}): {AS_A_WHOLE}; {ALONG}"
+        numbers = {n: getattr(check, n) for n in ("max_abs_difference", "bits_differing", "tolerance", "tensors")}
+        return replace(failed(check.name, "beyond", reason, Place(tensor=name)), **numbers)
+    return check
 
 
 def compare_within(rung: str, keras: Tensors, torch: Tensors, noise: Mapping[str, float]) -> Check:

@@ -8,6 +8,7 @@ from typing import Any
 from birdplane_keras.parity.core.check import Check, State, first_failure
 from birdplane_keras.parity.core.disk import write_atomically, write_json
 from birdplane_keras.parity.core.finding import Finding
+from birdplane_keras.parity.core.records import FORWARD_RUNGS
 from birdplane_keras.parity.core.renderings import render_junit, render_markdown, render_text
 
 VERSION = 1  # of the content; a key may be added within a version, none is renamed or removed
@@ -59,6 +60,18 @@ class Result:
     def left_out(self) -> dict[str, str]:
         """Returns the rungs that were not asked for -> why."""
         return {check.name: check.reason for check in self.checks if check.state is State.LEFT_OUT}
+
+    @property
+    def tolerances(self) -> dict[str, float]:
+        """Returns what the forward pass compared -> the smallest absolute tolerance with which it would pass.
+
+        Outputs by name, layers as `name (between)` for what they receive and `name (alone)` for what they make of the
+        reference's activations. Of a model that is trained, layers are compared where outputs differ.
+        """
+        outputs = [row for check in self.checks if check.name in FORWARD_RUNGS for row in check.tensors]
+        found = {str(row["name"]): row["max_abs_difference"] for row in outputs}
+        found |= {f"{row['at']} ({row['kind']})": row["max_abs_difference"] for row in self.layers}
+        return {name: float(value) for name, value in found.items() if value is not None}
 
     def raise_for_divergence(self) -> None:
         """Does nothing where the sides match.

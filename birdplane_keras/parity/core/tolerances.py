@@ -39,6 +39,17 @@ ROUNDING = Tolerance(
     reason="each side may be that far from the true answer (x2), few draws of it were made (x2), and the sides add up "
     "in orders of their own (x2)",
 )
+AS_A_WHOLE = Tolerance(
+    factor=2.5,
+    noise="what the rounding of the half type does to the reference, in the root mean square",
+    reason="both sides round, in ways of their own (x1.4), and in few outputs some round further than others (x1.8)",
+)
+ALONG = Tolerance(
+    factor=8,
+    noise="what independent roundings leave of a common scale",
+    reason="both sides round (x1.4), few outputs are independent of each other (x2), and chance hardly comes to "
+    "three standard deviations of the rest; right ports came to 4.6 (48 networks, seeds 0 to 11), a scale of 1 % to 10",
+)
 AT_A_KINK = 2  # times the furthest of many draws, where a gradient jumps: see `first_steps.MOST_DRAWS`
 ENVELOPE = Tolerance(
     factor=10,

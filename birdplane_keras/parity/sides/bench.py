@@ -32,6 +32,7 @@ from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.layers import compare_layers
 from birdplane_keras.parity.sides.matching import match_pair
 from birdplane_keras.parity.sides.memory import is_large
+from birdplane_keras.parity.sides.modes import half_policy
 from birdplane_keras.parity.sides.outlines import outline_of_port, outline_of_reference
 from birdplane_keras.parity.sides.steps import EVALUATED, GLIMPSED, read_port, read_reference, read_rung
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -56,6 +57,7 @@ class PairBench:
 
     exact_data = False
     forward_only = False
+    shows_layers = False
 
     def __init__(self, pair: Pair, seed: int) -> None:
         check_pair(pair)
@@ -199,7 +201,8 @@ class PairBench:
         """The forward pass layer by layer, in the order in which the reference calls them."""
         copies = [self.reference(nudge=draw, throughout=True) for draw in range(LAYER_DRAWS)]
         sides = self.port(), self.reference()
-        return compare_layers(self.matching.layers, *sides, [*copies, self.double()], rows)
+        half = half_policy(self.pair.keras_model, self.pair.torch_module)
+        return compare_layers(self.matching.layers, *sides, [*copies, self.double()], rows, half)
 
     def programs(self) -> tuple[PortRun, ReferenceRun]:
         """Both sides from their start, step by step."""
@@ -230,6 +233,10 @@ class PairBench:
     def double(self) -> TorchRun:
         """A copy of the reference in float64, at its start."""
         return self._torch_run(dtype=torch.float64)
+
+    def read_halves(self, plan: Rows) -> tuple[bool, Iterator[Reading]] | None:
+        """Nothing: half types are judged by what a step makes of them."""
+        return None
 
     def beside(self, nudge: int) -> Run:
         """A nudged copy of the reference that runs beside others: a large one is in memory only while it works."""

@@ -12,7 +12,8 @@ from birdplane_keras.parity.core.records import Counterparts, Reading, Role, Row
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.examples import describe_shapes, mapped, take, validation_inputs
 from birdplane_keras.parity.sides.keras_run import KerasRun, as_fit_gives, call
-from birdplane_keras.parity.sides.modes import half_policy, modes_as_found
+from birdplane_keras.parity.sides.memory import is_large
+from birdplane_keras.parity.sides.modes import half_policy, half_type, modes_as_found
 from birdplane_keras.parity.sides.steps import EVALUATED, label
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
@@ -95,6 +96,11 @@ class ForwardBench(PairBench):
 
     forward_only = True
 
+    @property
+    def shows_layers(self) -> bool:  # type: ignore[override]  # of a large model it would take the memory of five
+        """Whether layers are compared one by one where the forward pass agrees, too."""
+        return not is_large(self.pair.torch_module)
+
     def plan(self, steps: int) -> list[np.ndarray]:
         """The numbers of the examples of the first batch: no other is looked at."""
         return super().plan(1)
@@ -119,6 +125,12 @@ class ForwardBench(PairBench):
         if nudge is None or half is None:
             return super().reference(nudge=nudge, throughout=throughout)
         return self._torch_run(nudge=1000 * self.seed + nudge, throughout=True, half=half)
+
+    def read_halves(self, plan: Rows) -> tuple[bool, Iterator[Reading]] | None:
+        """Whether the reference rounds to the port's half type, and what it computes otherwise; `None` without one."""
+        if half_policy(self.pair.keras_model, self.pair.torch_module) is not None:
+            return False, self._readings(self.reference(nudge=0), plan)
+        return (True, self._readings(self.double(), plan)) if half_type(self.pair.torch_module) is not None else None
 
     def _torch_run(self, **how: Any) -> TorchRun:
         return ForwardTorchRun(self.pair, self.matching, **how)

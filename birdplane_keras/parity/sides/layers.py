@@ -14,7 +14,7 @@ from birdplane_keras.parity.core.tolerances import ROUNDING
 from birdplane_keras.parity.matching.ledger import ROOT, LayerMatch
 from birdplane_keras.parity.sides.arrays import to_numpy
 from birdplane_keras.parity.sides.keras_run import KerasRun, call
-from birdplane_keras.parity.sides.nudging import Nudge
+from birdplane_keras.parity.sides.nudging import Nudge, RoundOtherwise, through
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 Heard = tuple[tuple[Any, ...], Any]  # what a layer was given, by position, and what it returned
@@ -26,6 +26,7 @@ def compare_layers(
     reference: TorchRun,
     copies: Sequence[TorchRun],
     rows: np.ndarray,
+    half: torch.dtype | None = None,
 ) -> Layers:
     """Compares every matched layer, in the order in which the reference calls them.
 
@@ -38,6 +39,7 @@ def compare_layers(
         reference: Likewise.
         copies: Of the reference, which round otherwise.
         rows: (B,) numbers of the batch's examples.
+        half: The half type in which the port computes, beside a reference that does not.
     """
     theirs = record_torch(reference, matches, rows)
     draws = []
@@ -56,7 +58,7 @@ def compare_layers(
         if mine is not None and received[0] is not None:
             between = compare_activations(mine, received, f"what {label} receives, made after {before}")
             compared += [] if between is None else [between | {"name": before, "at": match.name, "kind": "between"}]
-        row = compare_alone(match, theirs[match.name], label)
+        row = compare_alone(match, theirs[match.name], label, half)
         compared += [] if row is None else [row | {"name": match.name, "at": match.name, "kind": "alone"}]
         if between is not None:  # else what lies before this layer was not seen, and may be what differs
             before = match.name
@@ -123,7 +125,7 @@ def received_by(match: LayerMatch, heard: Heard | None) -> np.ndarray | None:
     return value if value is None or match.kind is None else match.kind.received(match.placed, value)
 
 
-def compare_alone(match: LayerMatch, heard: Heard, label: str) -> dict[str, Any] | None:
+def compare_alone(match: LayerMatch, heard: Heard, label: str, half: torch.dtype | None) -> dict[str, Any] | None:
     """Compares what the two layers make of the reference's activations; `None` where they cannot be called alone."""
     args, output = heard
     kind, module, placed = match.kind, match.module, match.placed
@@ -137,7 +139,7 @@ def compare_alone(match: LayerMatch, heard: Heard, label: str) -> dict[str, Any]
 
     try:
         made = [kind.main_output(placed, output)]
-        for rounded, given in rounded_otherwise(module, args):
+        for rounded, given in rounded_otherwise(module, args, half):
             with torch.no_grad(), contextlib.suppress(Exception):  # likewise
                 made.append(kind.main_output(placed, rounded(*given)))
         with torch.no_grad():
@@ -152,8 +154,10 @@ def compare_alone(match: LayerMatch, heard: Heard, label: str) -> dict[str, Any]
     )
 
 
-def rounded_otherwise(module: nn.Module, args: Sequence[torch.Tensor]) -> Iterator[tuple[nn.Module, list[Any]]]:
-    """Yields copies of a layer, with what it is given: every number moved by one ULP, and all in float64."""
+def rounded_otherwise(
+    module: nn.Module, args: Sequence[torch.Tensor], half: torch.dtype | None
+) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
+    """Yields copies of a layer, with what it is given: every number moved by one ULP, all in float64, and in half."""
     nudge = Nudge(0, max(given.numel() for given in args), args[0].device)
     moved = copy.deepcopy(module)
     with torch.no_grad():
@@ -162,6 +166,15 @@ def rounded_otherwise(module: nn.Module, args: Sequence[torch.Tensor]) -> Iterat
                 weight.copy_(nudge(weight))
     yield moved, [nudge(given) if given.is_floating_point() else given for given in args]
     yield copy.deepcopy(module).double(), [given.double() if given.is_floating_point() else given for given in args]
+    if half is not None:
+        for weight in moved.parameters():
+            weight.data = through(half, weight.data)
+
+        def in_half(*given: Any) -> Any:
+            with RoundOtherwise(nudge, half):
+                return moved(*given)
+
+        yield in_half, [through(half, given) if given.is_floating_point() else given for given in args]
 
 
 def compare_activations(ours: np.ndarray, theirs: Sequence[np.ndarray | None], subject: str) -> dict[str, Any] | None:
