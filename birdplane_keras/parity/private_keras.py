@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch import random as torch_random
 
 Dropout = Callable[..., Any]  # dropout(inputs, rate, noise_shape=None, seed=None)
@@ -27,6 +28,11 @@ def variables_of(optimizer: Any) -> list[Any]:
 def build_for(model: Any, data: tuple[Any, ...]) -> None:
     """Builds what a model builds at its first batch, such as its metrics, as `fit` does before its first step."""
     model._symbolic_build(data_batch=data)
+
+
+def variables_themselves() -> AutocastScope:
+    """Within it, variables are what they are: within a layer's call they are else copies in its computing type."""
+    return AutocastScope(None)
 
 
 @contextmanager

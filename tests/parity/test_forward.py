@@ -295,3 +295,26 @@ def test_the_smallest_tolerance_that_would_pass_is_told_layer_by_layer():
     apart = np.abs(model.predict(x, verbose=0) - module(torch.from_numpy(x)).detach().numpy()).max()
     assert tolerances["outputs"] == pytest.approx(apart, rel=0.5)
     assert max(tolerances.values()) < 1e-5
+
+
+class Branches(nn.Module):
+    """Two branches of one shape, the second registered first."""
+
+    def __init__(self):
+        super().__init__()
+        self.second, self.first, self.out = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.first(x)) - 2 * torch.sigmoid(self.second(x)))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_weights_are_matched_by_use_in_every_precision(policy):
+    torch.manual_seed(0)
+    inputs = keras.Input((6,))
+    one = layers.Dense(8, "tanh", dtype=policy)(inputs)
+    two = layers.Dense(8, "sigmoid", dtype=policy)(inputs)
+    model = keras.Model(inputs, layers.Dense(3, dtype=policy)(layers.Subtract(dtype=policy)([one, 2 * two])))
+    result = check_forward(torch_module=Branches().eval(), keras_model=model, inputs=floats(32, 6))
+    assert result.verdict in MATCHES
+    assert not result.notes

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from birdplane_keras.commands.zoo import add_arguments
 from birdplane_keras.zoo.judging import Row
@@ -77,6 +78,29 @@ def test_a_pair_is_the_same_in_the_end_or_what_differs_is_proved(name):
     assert row.settled
     assert (row.advised or row.shipped) in MATCHES
     assert row.lines == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
+def test_a_bert_is_right_in_every_precision_and_another_epsilon_is_not(policy):
+    needs_the_libraries()
+    from keras_hub.models import BertBackbone
+
+    from birdplane_keras.parity import check_forward
+    from birdplane_keras.parity.core.judge import MATCHES
+    from birdplane_keras.zoo.registry import load
+
+    arguments = dict(load()["bert"].make(True))  # with the gelu that the port has
+    if not policy.startswith("mixed"):
+        arguments["torch_module"] = arguments["torch_module"].to(getattr(torch, policy))
+    settings = arguments["keras_model"].get_config() | {"dtype": policy}
+    arguments["keras_model"] = BertBackbone(**{name: settings[name] for name in settings if name != "name"})
+    assert check_forward(**arguments).verdict in MATCHES
+    for module in arguments["torch_module"].modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 0.1
+    wrong = check_forward(**arguments)
+    assert [finding.cause for finding in wrong.diagnosis] == ["epsilon"]
 
 
 @pytest.mark.slow

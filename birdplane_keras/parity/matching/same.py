@@ -26,20 +26,23 @@ def same_values(one: Value, other: Value) -> bool:
     return bool((np.abs(ours - theirs) <= near * np.array([largest, largest, largest**2, largest, largest])).all())
 
 
-def same_numbers(made: torch.Tensor, wanted: torch.Tensor, part: tuple[int, int] = (0, 1)) -> int | None:
+def same_numbers(
+    made: torch.Tensor, wanted: torch.Tensor, part: tuple[int, int] = (0, 1), *, half: bool = False
+) -> int | None:
     """Returns how a tensor has the numbers of another, or of a part of it; `None` where it has not.
 
     Args:
         made: What a layer of the port makes.
         wanted: What a part of the reference makes.
         part: Which of how many parts of `wanted`, along any of its axes and in any groups of it.
+        half: Whether it was made in a half type, whatever type it has now.
 
     Returns:
         0 in the same order, 1 with the channels last in place of first, 2 in another order.
     """
     index, parts = part
     if parts > 1:
-        found = [same_numbers(made, each) for each in cut(wanted, index, parts)]
+        found = [same_numbers(made, each, half=half) for each in cut(wanted, index, parts)]
         return min((each for each in found if each is not None), default=None)
     ours, theirs = made.detach().double(), wanted.detach().double()
     if ours.numel() != theirs.numel():
@@ -51,7 +54,7 @@ def same_numbers(made: torch.Tensor, wanted: torch.Tensor, part: tuple[int, int]
     if not ours.numel() or ours.isnan().sum() != theirs.isnan().sum():
         return None
     ours, theirs = ours.nan_to_num(), theirs.nan_to_num()
-    near = NEAR_HALVES if made.dtype in HALVES else NEAR
+    near = NEAR_HALVES if half or made.dtype in HALVES else NEAR
     allowed = near * max(float(theirs.abs().max()), 1e-30)
     flat = ours.reshape(-1)
     if float((flat - theirs.reshape(-1)).abs().max()) <= allowed:

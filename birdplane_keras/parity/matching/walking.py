@@ -24,7 +24,7 @@ from birdplane_keras.parity.matching.ledger import Ledger
 from birdplane_keras.parity.matching.same import in_layout_of, same_numbers, same_values
 from birdplane_keras.parity.matching.uses import Use, Uses
 from birdplane_keras.parity.matching.walked import Step, Walked
-from birdplane_keras.parity.private_keras import layers_of, own_variables
+from birdplane_keras.parity.private_keras import layers_of, own_variables, variables_themselves
 from birdplane_keras.parity.programs.dispatched import value_of
 from birdplane_keras.parity.programs.program import Value
 
@@ -213,7 +213,8 @@ class Walk:
 
     def _proved(self, fits: Sequence[Fit], again: Callable[[], Any]) -> list[Fit]:
         """Returns those of some fits with which the layer makes what the last of their uses makes."""
-        before = [(w.variable.value, w.variable.value.detach().clone()) for fit in fits[:1] for w in fit.weights]
+        with variables_themselves():
+            before = [(w.variable.value, w.variable.value.detach().clone()) for fit in fits[:1] for w in fit.weights]
         found: dict[tuple, tuple[int, Fit]] = {}  # what is taken by what -> how alike the outputs are, and the fit
         for fit in fits:
             wanted, key = fit.uses[-1].returned, self._taken_by(fit)
@@ -239,8 +240,9 @@ class Walk:
         self.walked.work += CALL * len(layers_of(fit.layer)) + numbers * (1 + places) + COMPARED * made.numel()
 
     def _assign(self, fit: Fit) -> None:
-        for weight in fit.weights:
-            weight.variable.assign(np.array(weight.value(self._weights), order="C"))
+        with variables_themselves():
+            for weight in fit.weights:
+                weight.variable.assign(np.array(weight.value(self._weights), order="C"))
 
     def _take(self, fit: Fit) -> None:
         self._assigned |= {id(weight.variable) for weight in fit.weights}

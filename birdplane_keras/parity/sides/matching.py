@@ -26,7 +26,7 @@ from birdplane_keras.parity.sides.examples import keras_view, mapped, named_leav
 from birdplane_keras.parity.sides.kept import KeptTensor
 from birdplane_keras.parity.sides.keras_run import as_fit_gives
 from birdplane_keras.parity.sides.memory import give_back_memory, is_large
-from birdplane_keras.parity.sides.modes import device_of, half_type
+from birdplane_keras.parity.sides.modes import device_of, half_policy, half_type
 from birdplane_keras.parity.sides.outputs import arrays_of, flat
 from birdplane_keras.parity.sides.plain import plain_state, put_back
 
@@ -57,12 +57,14 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
         turned = expected if pair.outputs_to_keras is None else pair.outputs_to_keras(expected)
         wanted = named_leaves(turned, "outputs")
 
+        half = half_type(pair.torch_module) is not None or half_policy(pair.keras_model, pair.torch_module) is not None
+
         def predict() -> tuple[int, int]:
             with torch.no_grad():
                 made = flat(pair.keras_model(given, training=False), pair.keras_outputs)
             pairs = [(torch.as_tensor(made[n]), torch.as_tensor(wanted[n])) for n in wanted if n in made]
             comparable = made.keys() == wanted.keys()
-            return sum(same_numbers(*each) == 0 for each in pairs), len(wanted) if comparable else 0
+            return sum(same_numbers(*each, half=half) == 0 for each in pairs), len(wanted) if comparable else 0
 
         with as_before(pair.keras_model), torch.random.fork_rng():
             return match_by_use(pair.keras_model, uses, ledger, predict)
