@@ -52,7 +52,7 @@ def predict_alike(model, module, matching, data, seed):
     return all(np.allclose(a.numpy(), b.detach().numpy(), atol=1e-4) for a, b in pairs)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_layers_in_any_order_under_any_names_with_branches_of_one_shape_are_matched(seed):
     """The slow test asks the same of 200 given seeds."""
