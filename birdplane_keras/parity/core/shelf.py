@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-LARGE = 2**20  # bytes from which on an array goes into the file
+LARGE = 2**18  # bytes from which on an array goes into the file
 
 
 class Store:
