@@ -53,6 +53,17 @@ def mobilenet_v2(advised):
     return classifiers(torchvision.models.mobilenet_v2(num_classes=CLASSES, **norm), keras.applications.MobileNetV2)
 
 
+@pair("torchvision inception_v3", "keras.applications InceptionV3")
+def inception_v3(advised):
+    """The port's normalisations have no scales: the reference's are one, and left out."""
+    module = torchvision.models.inception_v3(num_classes=CLASSES, aux_logits=False, init_weights=False)
+    found = classifiers(module, keras.applications.InceptionV3, side=96, mapping={"*.bn.weight": None})
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+    return found
+
+
 @pair("torchvision mobilenet_v3_small", "keras.applications MobileNetV3Small")
 def mobilenet_v3(advised):
     """Likewise."""

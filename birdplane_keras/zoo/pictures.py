@@ -21,6 +21,26 @@ PATCHED: dict[str, Any] = {
 }
 
 
+EFFICIENTNET = {  # as KerasHub builds its own, from timm's weights
+    "stackwise_kernel_sizes": [3, 3, 5, 3, 5, 5, 3],
+    "stackwise_num_repeats": [1, 2, 2, 3, 3, 4, 1],
+    "stackwise_input_filters": [32, 16, 24, 40, 80, 112, 192],
+    "stackwise_output_filters": [16, 24, 40, 80, 112, 192, 320],
+    "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
+    "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
+    "stackwise_block_types": ["v1"] * 7,
+    "min_depth": None,
+    "include_stem_padding": True,
+    "use_depth_divisor_as_min_depth": True,
+    "cap_round_filter_decrease": True,
+    "stem_conv_padding": "valid",
+    "batch_norm_momentum": 0.9,
+    "batch_norm_epsilon": 1e-5,
+    "dropout": 0,
+    "projection_activation": None,
+}
+
+
 def features(module, model):
     """Returns a pair whose models end in a map of features."""
     return {
@@ -92,6 +112,44 @@ def clip(advised):
         },
         "outputs": {"logits_per_image": "vision_logits", "logits_per_text": "text_logits"},
     }
+
+
+@pair("transformers SiglipModel", "KerasHub SigLIPBackbone")
+def siglip(advised):
+    from keras_hub.src.models.siglip.siglip_text_encoder import SigLIPTextEncoder
+    from keras_hub.src.models.siglip.siglip_vision_encoder import SigLIPVisionEncoder
+
+    text = {name: size for name, size in PATCHED.items() if name not in ("image_size", "patch_size")}
+    text |= {"vocab_size": TOKENS, "max_position_embeddings": 12, "projection_size": 32}
+    config = transformers.SiglipConfig(text_config=text, vision_config=PATCHED)
+    sizes = {"hidden_dim": 32, "num_layers": 2, "num_heads": 4, "intermediate_dim": 64}
+    model = models.SigLIPBackbone(
+        SigLIPVisionEncoder(patch_size=8, image_shape=(32, 32, 3), name="vision", **sizes),
+        SigLIPTextEncoder(vocabulary_size=TOKENS, embedding_dim=32, max_sequence_length=12, name="text", **sizes),
+    )
+    return {
+        "torch_module": lively(transformers.SiglipModel(config)),
+        "keras_model": model,
+        "inputs": {"input_ids": tokens()["input_ids"], "pixel_values": pictures()},
+        "to_keras": lambda given: {
+            "token_ids": given["input_ids"],
+            "images": channels_last(given["pixel_values"]),
+        },
+        "outputs": {"logits_per_image": "vision_logits", "logits_per_text": "text_logits"},
+    }
+
+
+@pair("timm efficientnet_lite0", "KerasHub EfficientNetBackbone")
+def efficientnet_lite0(advised):
+    model = models.EfficientNetBackbone(
+        stackwise_width_coefficients=[1.0] * 7,
+        stackwise_depth_coefficients=[1.0] * 7,
+        stackwise_squeeze_and_excite_ratios=[0] * 7,
+        activation="relu6",
+        image_shape=(SIDE, SIDE, 3),
+        **EFFICIENTNET,
+    )
+    return features(timm.create_model("efficientnet_lite0", num_classes=0, global_pool=""), model)
 
 
 def residual(name, blocks, block_type):

@@ -131,3 +131,76 @@ def words():
 def classes(count):
     """Returns (EXAMPLES,) numbers of classes."""
     return np.random.default_rng(1).integers(0, count, EXAMPLES)
+
+
+class Autoencoder(nn.Module):
+    """A variational autoencoder of 28 x 28 pictures, its noise given with them, as `train_step` of the port has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(784, 32), nn.ReLU())
+        self.mean, self.spread = nn.Linear(32, 4), nn.Linear(32, 4)
+        self.outer = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 784))
+
+    def forward(self, picture, noise):
+        hidden = self.inner(picture)
+        mean, spread = self.mean(hidden), self.spread(hidden)
+        return self.outer(mean + torch.exp(spread / 2) * noise), mean, spread
+
+
+class AutoencoderPort(keras.Model):
+    """The same in Keras, with a loss and a `train_step` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.mean, self.spread = layers.Dense(32, "relu"), layers.Dense(4), layers.Dense(4)
+        self.outer = keras.Sequential([layers.Dense(32, "relu"), layers.Dense(784)])
+        self.total = keras.metrics.Mean(name="loss")
+
+    def call(self, inputs):
+        picture, noise = inputs
+        hidden = self.inner(picture)
+        mean, spread = self.mean(hidden), self.spread(hidden)
+        return self.outer(mean + keras.ops.exp(spread / 2) * noise), mean, spread
+
+    def train_step(self, data):
+        inputs, picture = data
+        self.zero_grad()
+        made, mean, spread = self(inputs, training=True)
+        squares = keras.ops.mean(keras.ops.sum(keras.ops.square(made - picture), axis=-1))
+        apart = -0.5 * keras.ops.mean(
+            keras.ops.sum(1 + spread - keras.ops.square(mean) - keras.ops.exp(spread), axis=-1)
+        )
+        loss = squares + apart
+        loss.backward()
+        with torch.no_grad():
+            self.optimizer.apply([weight.value.grad for weight in self.trainable_weights], self.trainable_weights)
+        self.total.update_state(loss)
+        return {"loss": self.total.result()}
+
+
+def evidence(outputs, picture):
+    """The loss of the autoencoder."""
+    made, mean, spread = outputs
+    squares = ((made - picture) ** 2).sum(-1).mean()
+    return squares - 0.5 * (1 + spread - mean**2 - spread.exp()).sum(-1).mean()
+
+
+@pair("PyTorch", "Keras")
+def variational_autoencoder(advised):
+    """Two dense layers each way, a Gaussian between them, trained by a `train_step`."""
+    random = np.random.default_rng(0)
+    picture = random.uniform(size=(EXAMPLES, 784)).astype("float32")
+    noise = random.normal(size=(EXAMPLES, 4)).astype("float32")
+    module, model = Autoencoder(), AutoencoderPort()
+    model((picture[:2], noise[:2]))
+    model.compile(keras.optimizers.SGD(0.001))
+    return {
+        "torch_module": module,
+        "keras_model": model,
+        "torch_loss": evidence,
+        "torch_optimizer": torch.optim.SGD(module.parameters(), lr=0.001),
+        "data": ((picture, noise), picture),
+        "batch_size": 8,
+        "initialisation": False,
+    }

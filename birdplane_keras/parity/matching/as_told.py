@@ -1,6 +1,7 @@
 """Matches what a mapping names: layers with modules, variables with tensors."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -94,15 +95,21 @@ def match_expression(ledger: Ledger, keras_model: Any, torch_module: nn.Module, 
 
 
 def leave_out(ledger: Ledger, keras_model: Any, torch_module: nn.Module, name: str) -> None:
-    """Takes a layer, a variable, a module or a tensor out of the comparison, as the mapping says."""
-    layers = [layer for layer in layers_of(keras_model) if name in (layer.name, getattr(layer, "path", None))]
-    variables = variables_called(keras_model, name)
+    """Takes layers, variables, modules or tensors out of the comparison, as the mapping says; `*` is for anything."""
+    layers = [layer for layer in layers_of(keras_model) if is_called(layer, name)]
+    variables = variables_called(keras_model, name) or [v for v in keras_model.weights if fnmatchcase(v.path, name)]
     variables += [variable for layer in layers for variable in layer.weights]
-    tensors = [tensor for full, tensor in ledger.tensors.items() if full == name or full.startswith(f"{name}.")]
+    tensors = [
+        tensor
+        for full, tensor in ledger.tensors.items()
+        if full.startswith(f"{name}.") or full == name or fnmatchcase(full, name)
+    ]
     if not variables and not tensors:
         ledger.complain("mapping", name, "keras", "is left out, but neither side has weights of that name")
-    ledger.settled |= {id(weight) for weight in [*variables, *tensors]}
-    ledger.left_out |= {id(weight) for weight in [*variables, *tensors]}
+    found = {id(weight) for weight in [*variables, *tensors]}
+    ledger.settled |= found
+    ledger.left_out |= found
+    ledger.mapped |= found  # a layer or module may have others, which are matched without them
 
 
 def turn_as_told(variable: Any, tensor: torch.Tensor, axes: Sequence[int] | None) -> Turn | str:

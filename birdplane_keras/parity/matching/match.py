@@ -77,7 +77,8 @@ def match_layers(
             in "/". Keras variable path ("path#2" for the second of several that share it) -> PyTorch tensor name of the
             same shape, or (name, axes) where axes transposes PyTorch's tensor into Keras', or a `TorchTensor` with
             whatever makes Keras' of it. What is mapped so is taken as said: no order of flattened features is applied.
-            `None` in the place of a counterpart: the layer, variable, module or tensor is left out of the comparison.
+            `None` in the place of a counterpart: the layer, variable, module or tensor is left out of the comparison;
+            `*` in its name is for anything.
         look: Looks at both as they predict, and returns what was found; it is given what the mapping has matched.
 
     Returns:
