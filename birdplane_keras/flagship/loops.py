@@ -62,23 +62,22 @@ class LoopRun:
             return {"outputs": self.record.validation_logits}
         return {"outputs": self.program.predict(self.model, self.program.data()["x_validation"])}
 
+    # Once the loop has ended, the tensors are those that the program returned: what it saves is judged, too.
+
     def names(self) -> list[str]:
         """Returns the names of all tensors."""
-        return list(self.view.names())
+        return list(self.view.names() if self.record is None else self.record.weights)
 
     def read(self, name: str) -> np.ndarray:
         """Returns a copy of a tensor."""
-        return self.view.read(name)
+        return self.view.read(name) if self.record is None else self.record.weights[name].copy()
 
     def read_some(self, name: str, places: Places) -> np.ndarray:
         """Returns the values at some places of a tensor."""
-        return self.view.read_some(name, places)
+        return self.view.read_some(name, places) if self.record is None else self.record.weights[name][places]
 
     def weights(self, *, trainable: bool | None = None) -> Tensors:
-        """Returns copies of all tensors, of those that are trained, or of those that are not.
-
-        Once the loop has ended, they are those that the program returned.
-        """
+        """Returns copies of all tensors, of those that are trained, or of those that are not."""
         if self.record is None:
             return self.view.weights(trainable=trainable)
         wanted = set(self.view.names(trainable=trainable))
