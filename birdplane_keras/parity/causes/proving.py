@@ -82,8 +82,9 @@ class Search:
 
     def _within(self, stand: Stand, pairs: Sequence[tuple[Seen, int]]) -> Stand:
         """Returns what of a region explains more than all of it: its result may be one of several of the same value."""
-        region = set(stand.replay.region.operations) - {stand.replay.region.end}
-        inner = [(seen, end) for seen, end in pairs if end in region and seen.at.call < stand.seen.at.call]
+        region = stand.replay.region
+        inner = [(seen, end) for seen, end in pairs if end in region.operations and seen.at.call < stand.seen.at.call]
+        inner.sort(key=lambda pair: pair[1] != region.end)  # what reaches it as it is may go elsewhere, too
         best = stand
         for seen, end in inner[:MOST_WITHIN]:
             if self.case.budget.spent:

@@ -25,7 +25,7 @@ def smaller(sides: Sides, search: Search, stand: Stand, found: Parting) -> Stand
     if not (found.port and found.reference):
         return None
     ours, theirs = last_of_unit(port.program, found.port[0]), last_of_unit(reference, found.reference[0])
-    units = bool(ours.unit and theirs.unit) and type(ours.unit) is type(theirs.unit)
+    units = bool(ours.unit and theirs.unit)
     kinds = kind_of(Parting(port=[ours], reference=[theirs]))
     otherwise = ours.name == theirs.name and kinds[0] != kinds[1]  # one operation, given something else
     if ours.number >= stand.replay.region.end or not (units or otherwise):

@@ -35,10 +35,13 @@ class Stand:
     apart: Collection[int]
     search: "Search"
 
+    def gains(self, change: Change) -> int:
+        """Returns how many of the port's values behind the place a change of the reference lets it make; 0: not it."""
+        return self.search.gained(change, self.seen, self.replay.region.end) or 0
+
     def equals(self, change: Change) -> bool:
         """Tells whether a change of the reference lets it make as many of the port's values behind the place."""
-        gained = self.search.gained(change, self.seen, self.replay.region.end)
-        return gained is not None and gained >= max(self.gained, 1)
+        return self.gains(change) >= max(self.gained, 1)
 
     @property
     def added(self) -> bool:

@@ -165,9 +165,11 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
         name = None if stand is None or stand.complete else name_of(case, stand)
         names = () if name is None else name.members
         if stand is not None:
-            return Found(case=case, place=place, names=names, change=stand.change)
-        change = whole_update(case)
-        return Found(case=case, place=place) if change is None else found_update(case, place, change)
+            everywhere = name is not None and stand.gains(name.change) > stand.gained  # it is made at other places, too
+            change = name.change if name is not None and everywhere else stand.change
+            return Found(case=case, place=place, names=names, change=change)
+        update = whole_update(case)
+        return Found(case=case, place=place) if update is None else found_update(case, place, update)
     steps = [rung for rung in rungs_from(case.rung) if rung in RUNGS]
     further = 0 if stand is None else reach(case, stand.change)
     if stand is not None and min(further, len(steps)) > best.explained:

@@ -9,6 +9,7 @@ its use again.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -44,13 +45,18 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
     for match in (tensor for layer in ledger.layers for tensor in layer.tensors):
         ledger.variables[match.name].assign(match.to_keras(match.from_torch(*(weights[name] for name in match.torch))))
 
-    def walk(choices: Sequence[int]) -> Walked:
-        here = Walk(model, uses, weights, ledger, choices)
+    def walk(choices: Sequence[int], *, as_made: bool) -> Walked:
+        here = Walk(model, uses, weights, ledger, choices, as_made=as_made)
         with here.hooked():
             here.walked.agreeing, here.walked.outputs = predict()
         return here.walked
 
-    best, settled = walk([]), 0
+    best, as_made = walk([], as_made=False), False
+    if not best.right:
+        other = walk([], as_made=True)
+        best, as_made = max((best, False), (other, True), key=lambda each: each[0].score)
+    walk = partial(walk, as_made=as_made)
+    settled = 0
     left = Left(runs=RUNS, work=WORK)
     while not best.right and not left.spent:
         lost = (i for i in range(settled, len(best.steps)) if best.steps[i].lost and best.is_open(best.steps[i]))

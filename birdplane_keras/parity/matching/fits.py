@@ -13,6 +13,7 @@ from birdplane_keras.parity.kinds import layouts
 from birdplane_keras.parity.kinds.kind import KerasUnit
 from birdplane_keras.parity.kinds.layouts import Joint, Turn
 from birdplane_keras.parity.matching.ledger import LayerMatch, Ledger, match_units
+from birdplane_keras.parity.matching.names import alike
 from birdplane_keras.parity.matching.uses import Use
 from birdplane_keras.parity.programs.layouts import Layout
 from birdplane_keras.parity.programs.layouts import layouts as layouts_between
@@ -247,16 +248,23 @@ def ways(ours: tuple[int, ...], shape: tuple[int, ...]) -> dict[str, list[tuple[
 
 
 def turns(ours: tuple[int, ...], view: tuple[int, ...]) -> list[Turn]:
-    """Returns the turns between a variable's shape and that of a view; of kernels, those of linear layers first."""
+    """Returns the turns between a variable's shape and that of a view, the usual ones of a kernel first."""
     found = list(layouts_between(view, ours))
-
-    def unusual(layout: Layout) -> bool:
-        kernel = len(squeezed(view)) > 1 and layout.of_its_own and layout.axes[-1] == 0
-        return not kernel
-
-    if len(squeezed(view)) == 2 and len(squeezed(ours)) >= 2:
-        found = sorted(found, key=unusual)
+    if len(squeezed(view)) >= 2 and len(squeezed(ours)) >= 2:
+        found.sort(key=lambda layout: unusual(layout, ours, view))
     return [turn_of(layout, ours, view) for layout in found]
+
+
+def unusual(layout: Layout, ours: Sequence[int], view: Sequence[int]) -> tuple[bool, bool, bool]:
+    """Returns in what a layout of a kernel is unusual.
+
+    Whole axes change places: those of its window, which are PyTorch's last, are the first in Keras, and the axis of its
+    outputs, which is PyTorch's first, is the last.
+    """
+    axes = [axis for axis in layout.axes if view[axis] > 1] if layout.of_its_own else []
+    window = sorted(axis for axis in axes if axis >= 2)
+    whole = [view[axis] for axis in axes] == [*squeezed(ours)]
+    return not whole, axes[: len(window)] != window, axes[-1:] != [0]
 
 
 def turn_of(layout: Layout, ours: tuple[int, ...], view: tuple[int, ...]) -> Turn:
@@ -267,26 +275,3 @@ def turn_of(layout: Layout, ours: tuple[int, ...], view: tuple[int, ...]) -> Tur
         return layouts.chain(layouts.reshaped(ours, between), layouts.transposed(*np.argsort(axes).tolist()))
     between = tuple(ours[axis] for axis in np.argsort(axes))
     return layouts.chain(layouts.transposed(*np.argsort(axes).tolist()), layouts.reshaped(between, view))
-
-
-def alike(one: str, other: str) -> int:
-    """Returns how much two names say the same: 2 for equal last words, 1 where one begins the other, else 0."""
-    ours, theirs = (last_word(name) for name in (one, other))
-    if ours == theirs:
-        return 2
-    return int(bool(ours and theirs) and (ours.startswith(theirs) or theirs.startswith(ours)))
-
-
-def bears_name(layer: Any, name: str) -> bool:
-    """Whether a layer is called as a module is, the module's dots aside."""
-    wanted = name.replace(".", "_")
-    return bool(wanted) and wanted in {
-        str(each).replace("/", "_").replace(".", "_") for each in (layer.name, layer.path)
-    }
-
-
-def last_word(name: str) -> str:
-    """Returns the last word of a name: that of a layer, without numbers and what all layers are called."""
-    words = [word for word in name.lower().replace("/", ".").replace("_", ".").split(".") if word]
-    words = [word for word in words if not word.isdigit() and word not in ("proj", "dense", "layer", "weight")]
-    return words[-1] if words else ""

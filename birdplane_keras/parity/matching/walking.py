@@ -12,7 +12,7 @@ import torch
 
 from birdplane_keras.parity.kinds.kind import KerasUnit
 from birdplane_keras.parity.kinds.registry import kind_of_keras
-from birdplane_keras.parity.matching.fits import Fit, alike, bears_name, fits_by_shape, fits_by_size, fits_of_kind
+from birdplane_keras.parity.matching.fits import Fit, fits_by_shape, fits_by_size, fits_of_kind
 from birdplane_keras.parity.matching.layer_calls import (
     fit_parts,
     has_others,
@@ -21,6 +21,7 @@ from birdplane_keras.parity.matching.layer_calls import (
     tensors_of_call,
 )
 from birdplane_keras.parity.matching.ledger import Ledger
+from birdplane_keras.parity.matching.names import alike, bears_name, numbered
 from birdplane_keras.parity.matching.same import in_layout_of, same_numbers, same_values
 from birdplane_keras.parity.matching.uses import Use, Uses
 from birdplane_keras.parity.matching.walked import Step, Walked
@@ -46,7 +47,10 @@ class Walk:
         weights: Mapping[str, np.ndarray],
         ledger: Ledger,
         choices: Sequence[int],
+        *,
+        as_made: bool = False,
     ) -> None:
+        self._as_made = as_made
         self._model, self._uses, self._weights, self._ledger = model, uses, weights, ledger
         self._shapes = {name: tuple(value.shape) for name, value in weights.items()}
         firsts = {id(tensor): name for name, tensor in reversed(list(uses.weights.items()))}
@@ -128,7 +132,13 @@ class Walk:
         fits = proved or [fit for fit in fits if fit.likely]
         step.proved = bool(proved)
         guesses = [] if proved or (fits and not has_others(layer)) else self._guesses(layer, variables)
-        ways = proved or guesses or list({fit.uses[0].place: fit for fit in reversed(fits)}.values())[::-1][:MOST_WAYS]
+        ways = proved or guesses or list({fit.uses[0].place: fit for fit in reversed(fits)}.values())[::-1]
+        if self._as_made:
+            ways.sort(key=lambda fit: fit.uses[0].place)
+            first = min(self._waiting(layer, variables), len(ways) - 1)
+            ways = [*ways[first:], *ways[:first]]
+        if not (proved or guesses):
+            ways = ways[:MOST_WAYS]
         if not ways:
             return None
         step.chosen = ways[step.index if step.index < len(ways) else 0]
@@ -143,6 +153,16 @@ class Walk:
             return replaced if step.replaced else made
         return made
 
+    def _waiting(self, layer: Any, variables: Sequence[Any]) -> int:
+        """Counts the layers of the same shapes that were made before this one, and have not been called yet.
+
+        The numbers in their names say so: Keras calls the branches of a model in the order of their depths.
+        """
+        (stem, number), shapes = numbered(layer.name), [tuple(variable.shape) for variable in variables]
+        named = [(each, *numbered(each.name)) for each in layers_of(self._model) if id(each) not in self._done]
+        others = [self._variables(each)[0] for each, word, count in named if word == stem and count < number]
+        return sum([tuple(variable.shape) for variable in each] == shapes for each in others)
+
     def _fits(
         self, layer: Any, variables: Sequence[Any], unit: KerasUnit | None, received: Sequence[Value]
     ) -> list[Fit]:
@@ -155,7 +175,7 @@ class Walk:
         """Returns the fits with the other uses, those first that come next after the last that was taken."""
         met = {id(fit.uses[0]) for fit in known}
         rest = [use for use in self._uses.found if id(use) not in met]
-        rest.sort(key=lambda use: (use.place <= self._last, use.place))
+        rest.sort(key=lambda use: (use.place <= self._last and not self._as_made, use.place))
         fits = ([fit for fit in self._fits_with(layer, variables, unit, use) if fit.likely] for use in rest)
         return [fit for found in islice(filter(None, fits), NEAREST) for fit in found[:MOST_OTHERS]]
 

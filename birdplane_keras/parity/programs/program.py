@@ -1,7 +1,9 @@
 """A training step, or a prediction, as a list of operations: plain data, which say nothing of a framework."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,10 @@ class Value:
     whole: bool = False
     half: bool = False
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many numbers there are."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def largest(self) -> float:
