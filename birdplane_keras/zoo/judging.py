@@ -11,7 +11,13 @@ from birdplane_keras.parity.core.judge import MATCHES
 from birdplane_keras.zoo.registry import ZooPair, load
 
 STEPS = 10  # of training, where a pair is trained
-LIBRARIES = {"transformers": "transformers", "timm": "timm", "torchvision": "torchvision", "KerasHub": "keras-hub"}
+LIBRARIES = {
+    "transformers": "transformers",
+    "timm": "timm",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+    "torchvision": "torchvision",
+    "KerasHub": "keras-hub",
+}
 
 
 @dataclass(kw_only=True)

@@ -12,8 +12,8 @@ from birdplane_keras.errors import RequestError
 from birdplane_keras.extras import require
 from torch_reference.torchvision_on_cpu import import_torchvision
 
-MODULES = ("encoders", "decoders", "sequences", "pictures", "networks", "tutorials")
-LIBRARIES = ("transformers", "timm")
+MODULES = ("encoders", "decoders", "sequences", "pictures", "segmentation", "networks", "tutorials")
+LIBRARIES = ("transformers", "timm", "segmentation_models_pytorch")
 SPREAD = 0.2  # of vectors and statistics around what they are built as
 
 
