@@ -20,6 +20,7 @@ from birdplane_keras.parity.pair import Pair, count_examples
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.forward import ForwardBench
 from birdplane_keras.parity.sides.loaders import is_loader, with_arrays
+from birdplane_keras.parity.sides.memory import memory_given_back
 from birdplane_keras.parity.sides.modes import device_of, precisions
 from birdplane_keras.parity.sides.trying import try_both
 
@@ -52,11 +53,12 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
     settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed}
     pair = with_arrays(pair, steps if pair.trains else 1)
     try:
-        bench = PairBench(pair, seed) if pair.trains else ForwardBench(pair, seed)
-        with bench.host.judged():
-            try_both(bench)
-            precision = precisions(pair.keras_model, pair.torch_module)
-            result = examine(bench, steps=steps, settings={**settings, "precision": precision})
+        with memory_given_back(pair.torch_module):
+            bench = PairBench(pair, seed) if pair.trains else ForwardBench(pair, seed)
+            with bench.host.judged():
+                try_both(bench)
+                precision = precisions(pair.keras_model, pair.torch_module)
+                result = examine(bench, steps=steps, settings={**settings, "precision": precision})
         return with_the_rest(result, pair, steps=steps, seed=seed)
     except SystemExit as error:
         raise PairError(f"expected a pair whose code does not end the program, received {first_line(error)}") from error

@@ -1,5 +1,6 @@
 """What is kept for later: large arrays in a file, large tensors asleep."""
 
+import contextlib
 import gc
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from birdplane_keras.parity.core.shelf import LARGE, STORE, Kept, Shelf
+from birdplane_keras.parity.sides import memory
 from birdplane_keras.parity.sides.kept import Asleep, KeptTensor, keep
 
 MANY = LARGE // 4  # numbers in float32 that are large
@@ -83,3 +85,22 @@ def test_memory_that_others_see_too_stays(see):
     with torch.no_grad():
         weight[0] = 5
     assert seen[0] == 5
+
+
+@pytest.mark.parametrize(("size", "called"), [(8, []), (4096, [(-3, 2**16), (-3, 2**25)])])
+def test_each_array_of_a_large_model_has_memory_of_its_own_while_it_is_judged(monkeypatch, size, called):
+    calls = []
+    monkeypatch.setattr(memory, "of_glibc", lambda name: lambda *numbers: calls.append(numbers))
+    module = nn.Linear(size, size)
+    with contextlib.suppress(ValueError), memory.memory_given_back(module):
+        assert calls == called[:1]
+        raise ValueError
+    assert calls == called
+
+
+def test_memory_is_not_given_back_where_there_is_no_glibc(monkeypatch):
+    monkeypatch.setattr(memory, "of_glibc", lambda name: None)
+    with memory.memory_given_back(nn.Linear(4096, 4096)):
+        memory.give_back_memory(large=True)
+    with memory.memory_given_back("no module"):
+        pass

@@ -1,4 +1,4 @@
-"""A run of a large reference beside others, which is in memory only while it works."""
+"""Runs of large models beside others: the references' are in memory only while they work."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from birdplane_keras.parity.core.records import States
 from birdplane_keras.parity.core.samples import Places
 from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.sides.kept import Asleep
+from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
@@ -79,3 +80,14 @@ class SleepingRun:
             yield
         finally:
             self._sleep()
+
+
+class RestingRun(KerasRun):
+    """A run of a large port that has no gradients between its steps."""
+
+    def step(self, rows: np.ndarray) -> np.ndarray:
+        """Makes a training step; returns its loss, (), before the update."""
+        loss = super().step(rows)
+        self._gradients = {}
+        self.host.forget_step()
+        return loss

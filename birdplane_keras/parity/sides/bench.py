@@ -25,7 +25,7 @@ from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair, check_pair, turn_of
-from birdplane_keras.parity.sides.asleep import SleepingRun
+from birdplane_keras.parity.sides.asleep import RestingRun, SleepingRun
 from birdplane_keras.parity.sides.examples import build_batches, keras_view, named_leaves, plan_batches
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.keras_run import KerasRun
@@ -206,7 +206,8 @@ class PairBench:
 
     def programs(self) -> tuple[PortRun, ReferenceRun]:
         """Both sides from their start, step by step."""
-        return self.port(), self._beside(self.reference())
+        port = RestingRun(self.host) if is_large(self.pair.torch_module) else self.port()
+        return port, self._beside(self.reference())
 
     def port(self) -> KerasRun:
         """The port at its start, in a state of its own."""

@@ -157,9 +157,14 @@ class KerasHost:
     def _empty(self, guest: "weakref.ReferenceType[Any]") -> None:
         """Lets go what the last step of a run left, as the run itself has gone."""
         if self._guest is guest:
-            self.heard.forget()
-            for weight in self.model.trainable_weights:
-                weight.value.grad = None
+            self.forget_step()
+
+    def forget_step(self) -> None:
+        """Lets go what the last step left: what was heard of it, and the gradients."""
+        self.heard.forget()
+        for weight in self.model.trainable_weights:
+            weight.value.grad = None
+        give_back_memory(large=self._large)
 
     @cached_property
     def validation(self) -> Any:

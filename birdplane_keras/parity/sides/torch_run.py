@@ -101,7 +101,8 @@ class TorchRun(TorchState):
 
     def _copy(self, module: torch.nn.Module, optimizer: Any, scheduler: Any, loss: Any) -> None:
         """Copies what is trained, and what trains it, and notes what stands for the reference's own weights."""
-        give_back_memory(large=is_large(module))
+        self._large = is_large(module)
+        give_back_memory(large=self._large)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a copied scheduler's remarks on its copied optimizer
             with errors_of_pair("the reference cannot be copied"):
@@ -137,6 +138,7 @@ class TorchRun(TorchState):
         with self.rounded():
             loss = self._step(rows, on_gradients)
         self._nudge_weights()
+        give_back_memory(large=self._large)
         return loss
 
     def _step(self, rows: np.ndarray, on_gradients: Callable[[Any], None] | None) -> np.ndarray:
