@@ -94,11 +94,13 @@ def test_a_depthwise_kernel_behind_another_pool_lies_as_usual():
         ((6, 4), (4, 6), (1, 0)),
         ((4, 4), (4, 4), (1, 0)),
         ((6, 4), (6, 4), (0, 1)),
+        ((1, 8, 8), (1, 8, 8), (0, 1, 2)),
+        ((1, 8, 8), (8, 8, 1), (2, 1, 0)),
     ],
 )
 def test_the_usual_layout_of_a_kernel_comes_first(view, ours, axes):
     kernel = np.arange(np.prod(view), dtype=np.float32).reshape(view)
-    assert np.array_equal(turns(ours, view)[0].back(kernel), kernel.transpose(axes))
+    assert np.array_equal(turns(ours, view)[0].back(kernel), kernel.transpose(axes).reshape(ours))
 
 
 class Dense(nn.Module):

@@ -2,14 +2,19 @@
 
 import contextlib
 import gc
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from birdplane_keras.errors import BirdplaneError
+from birdplane_keras.parity import check_forward
 from birdplane_keras.parity.core.shelf import LARGE, STORE, Kept, Shelf
 from birdplane_keras.parity.sides import memory
+from birdplane_keras.parity.sides.asleep import RestingRun
 from birdplane_keras.parity.sides.kept import Asleep, KeptTensor, keep
 
 MANY = LARGE // 4  # numbers in float32 that are large
@@ -87,7 +92,7 @@ def test_memory_that_others_see_too_stays(see):
     assert seen[0] == 5
 
 
-@pytest.mark.parametrize(("size", "called"), [(8, []), (4096, [(-3, 2**16), (-3, 2**25)])])
+@pytest.mark.parametrize(("size", "called"), [(8, []), (4096, [(-3, 2**16), (-3, 2**25), (-1, 2**26)])])
 def test_each_array_of_a_large_model_has_memory_of_its_own_while_it_is_judged(monkeypatch, size, called):
     calls = []
     monkeypatch.setattr(memory, "of_glibc", lambda name: lambda *numbers: calls.append(numbers))
@@ -104,3 +109,24 @@ def test_memory_is_not_given_back_where_there_is_no_glibc(monkeypatch):
         memory.give_back_memory(large=True)
     with memory.memory_given_back("no module"):
         pass
+
+
+class Accumulating(keras.Model):
+    """A model whose own step goes on with the gradients that the last one left."""
+
+    def train_step(self, data):
+        raise NotImplementedError
+
+
+def test_a_port_whose_own_step_may_go_on_with_its_gradients_keeps_them():
+    inputs = keras.Input((4,))
+    for model, fits in ((keras.Model, True), (Accumulating, False)):
+        host = SimpleNamespace(plugin=None, model=model(inputs, keras.layers.Dense(3)(inputs)))
+        assert RestingRun.fits(host) is fits
+    assert not RestingRun.fits(SimpleNamespace(plugin=object(), model=keras.Sequential()))
+
+
+def test_a_lazy_reference_is_refused_as_such():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(BirdplaneError, match="lazy"):
+        check_forward(torch_module=nn.LazyLinear(3), keras_model=model, inputs=np.zeros((2, 4), np.float32))

@@ -24,7 +24,7 @@ from birdplane_keras.parity.sides.steps import read_rung
 MOST_TRIED = 60  # pairs of a value of the port and a result of the reference, for one region
 ALIKE = 8  # places nearer are two of one name
 LOOSE = 16.0  # times the usual distance: a changed reference rounds otherwise
-MOST_WITHIN = 12  # pairs within a region that explains a part
+MOST_WITHIN = 12  # pairs within a region that explains a part, or before it
 MOST_ORDERS = 8  # values of a region that turn out to lie in another order
 
 
@@ -71,20 +71,25 @@ class Search:
         """Returns the first that explains the rung, or after which some of what comes behind it agrees."""
         tried = 0
         pairs = list(self.pairs())
-        for seen, end in pairs:
+        for place, (seen, end) in enumerate(pairs):
             if tried >= MOST_TRIED or self.case.budget.spent:
                 break
             for stand in self._stands(seen, end):
                 tried += 1
                 if stand.complete or stand.gained:
-                    return self._within(stand, pairs)
+                    return self._within(stand, pairs[place + 1 :])
         return None
 
     def _within(self, stand: Stand, pairs: Sequence[tuple[Seen, int]]) -> Stand:
-        """Returns what of a region explains more than all of it: its result may be one of several of the same value."""
-        region = stand.replay.region
-        inner = [(seen, end) for seen, end in pairs if end in region.operations and seen.at.call < stand.seen.at.call]
-        inner.sort(key=lambda pair: pair[1] != region.end)  # what reaches it as it is may go elsewhere, too
+        """Returns what explains more than a region: a part of it, or the same in the place of an earlier result.
+
+        Its result may be one of several of the same value. What was tried before explains nothing.
+        """
+        region = set(stand.replay.region.operations)
+        last = stand.replay.region.end  # which reaches the result as it is may go elsewhere, too
+        region -= {last} if stand.complete else set()
+        inner = [(seen, end) for seen, end in pairs if end in region and seen.at.call < stand.seen.at.call]
+        inner.sort(key=lambda pair: pair[1] != last)
         best = stand
         for seen, end in inner[:MOST_WITHIN]:
             if self.case.budget.spent:

@@ -23,7 +23,7 @@ from birdplane_keras.parity.matching.walking import Walk
 from birdplane_keras.parity.sides.arrays import to_view
 
 RUNS = 200  # of the port at most
-WORK = 3e10  # that they may take together, the first one aside: counted, so that no clock decides what is found
+WORK = 3e10  # that they may take together, the first two aside: counted, so that no clock decides what is found
 MOST_CHANGED = 4  # choices that are made otherwise at once
 MOST_NAMED = 3  # layers
 BACK = 6  # decisions before a step that fails, which are taken otherwise
@@ -32,8 +32,8 @@ BACK = 6  # decisions before a step that fails, which are taken otherwise
 def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], tuple[int, int]]) -> Walked:
     """Finds the counterparts of a model's layers. The model's weights are others afterwards.
 
-    Where several parts of the reference may be one layer, the names and the order of uses decide, and if what comes
-    behind does not agree then, the next one.
+    Where several parts of the reference may be one layer, the names and the order of uses decide; or, where that shows
+    more, the order in which the port's layers were made; and if what comes behind does not agree then, the next one.
 
     Args:
         model: The port.

@@ -258,11 +258,12 @@ def turns(ours: tuple[int, ...], view: tuple[int, ...]) -> list[Turn]:
 def unusual(layout: Layout, ours: Sequence[int], view: Sequence[int]) -> tuple[bool, bool, bool]:
     """Returns in what a layout of a kernel is unusual.
 
-    Whole axes change places: those of its window, which are PyTorch's last, are the first in Keras, and the axis of its
-    outputs, which is PyTorch's first, is the last.
+    Whole axes change places: those of its window, which are PyTorch's last, are the first in Keras, and PyTorch's first
+    axis is the last.
     """
+    kernel = tuple(ours[: len(view) - 2]) == tuple(view[2:])
     axes = [axis for axis in layout.axes if view[axis] > 1] if layout.of_its_own else []
-    window = sorted(axis for axis in axes if axis >= 2)
+    window = sorted(axis for axis in axes if axis >= 2) if kernel else []
     whole = [view[axis] for axis in axes] == [*squeezed(ours)]
     return not whole, axes[: len(window)] != window, axes[-1:] != [0]
 

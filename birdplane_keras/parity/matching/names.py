@@ -22,7 +22,7 @@ def bears_name(layer: Any, name: str) -> bool:
 def numbered(name: str) -> tuple[str, int]:
     """Returns a name without the number that Keras gave it, and that number; the first of a name has 0."""
     stem, _, number = name.rpartition("_")
-    return (stem, int(number)) if stem and number.isdigit() else (name, 0)
+    return (stem, int(number)) if stem and number.isdecimal() else (name, 0)
 
 
 def last_word(name: str) -> str:

@@ -134,9 +134,7 @@ class Walk:
         guesses = [] if proved or (fits and not has_others(layer)) else self._guesses(layer, variables)
         ways = proved or guesses or list({fit.uses[0].place: fit for fit in reversed(fits)}.values())[::-1]
         if self._as_made:
-            ways.sort(key=lambda fit: fit.uses[0].place)
-            first = min(self._waiting(layer, variables), len(ways) - 1)
-            ways = [*ways[first:], *ways[:first]]
+            ways = self._in_turn(ways, self._waiting(layer, variables))
         if not (proved or guesses):
             ways = ways[:MOST_WAYS]
         if not ways:
@@ -163,6 +161,13 @@ class Walk:
         others = [self._variables(each)[0] for each, word, count in named if word == stem and count < number]
         return sum([tuple(variable.shape) for variable in each] == shapes for each in others)
 
+    def _in_turn(self, ways: list[Fit], waiting: int) -> list[Fit]:
+        """Returns ways by the places of their uses, from that on which a layer has behind those that wait."""
+        places = sorted({fit.uses[0].place for fit in ways})
+        first = waiting if waiting < len(places) else 0
+        places = [*places[first:], *places[:first]]
+        return sorted(ways, key=lambda fit: places.index(fit.uses[0].place))
+
     def _fits(
         self, layer: Any, variables: Sequence[Any], unit: KerasUnit | None, received: Sequence[Value]
     ) -> list[Fit]:
@@ -172,7 +177,10 @@ class Walk:
         return self._ordered(layer, fits)[:MOST_FITS]
 
     def _others(self, layer: Any, variables: Sequence[Any], unit: KerasUnit | None, known: Sequence[Fit]) -> list[Fit]:
-        """Returns the fits with the other uses, those first that come next after the last that was taken."""
+        """Returns the fits with the other uses, those first that come next after the last that was taken.
+
+        Where layers are matched as they were made, all in their order.
+        """
         met = {id(fit.uses[0]) for fit in known}
         rest = [use for use in self._uses.found if id(use) not in met]
         rest.sort(key=lambda use: (use.place <= self._last and not self._as_made, use.place))

@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import keras
 import numpy as np
 
 from birdplane_keras.parity.core.records import States
 from birdplane_keras.parity.core.samples import Places
 from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.sides.kept import Asleep
+from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -83,7 +85,18 @@ class SleepingRun:
 
 
 class RestingRun(KerasRun):
-    """A run of a large port that has no gradients between its steps."""
+    """A run of a large port that has no gradients between its steps: Keras' own step begins without them."""
+
+    @staticmethod
+    def fits(host: KerasHost) -> bool:
+        """Whether the steps are Keras' own: another one may go on with the gradients that the last one left."""
+        return host.plugin is None and type(host.model).train_step is keras.Model.train_step
+
+    def gradients(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Raises:
+        RuntimeError: They are gone.
+        """
+        raise RuntimeError("expected a run that keeps the gradients of its steps")
 
     def step(self, rows: np.ndarray) -> np.ndarray:
         """Makes a training step; returns its loss, (), before the update."""

@@ -206,7 +206,8 @@ class PairBench:
 
     def programs(self) -> tuple[PortRun, ReferenceRun]:
         """Both sides from their start, step by step."""
-        port = RestingRun(self.host) if is_large(self.pair.torch_module) else self.port()
+        large = is_large(self.pair.torch_module)
+        port = RestingRun(self.host) if large and RestingRun.fits(self.host) else self.port()
         return port, self._beside(self.reference())
 
     def port(self) -> KerasRun:

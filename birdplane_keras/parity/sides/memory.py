@@ -2,20 +2,24 @@
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 LARGE = 2**26  # bytes of weights from which on memory is saved at the cost of time
-M_MMAP_THRESHOLD = -3  # of glibc's `mallopt`: from how many bytes on an array has memory of its own
-OF_ITS_OWN = 2**16  # bytes: such an array leaves no hole among others when it is freed
-USUAL = 2**25  # bytes: to what glibc itself comes once large arrays were freed
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's `mallopt`
+OF_ITS_OWN = 2**16  # bytes from which on what is allocated has memory of its own, and leaves no hole when it is freed
+USUAL = 2**25  # bytes: the most that glibc makes of that by itself, as programs free large arrays
+GIVEN = "MALLOC_MMAP_THRESHOLD_"  # by which a person sets it
 
 
 def is_large(module: torch.nn.Module) -> bool:
     """Whether several copies of a module would fill the memory."""
-    return sum(weight.numel() * weight.element_size() for weight in module.parameters()) >= LARGE
+    sizes = (weight.numel() * weight.element_size() for weight in module.parameters() if not is_lazy(weight))
+    return sum(sizes) >= LARGE
 
 
 def give_back_memory(*, large: bool) -> None:
@@ -27,8 +31,12 @@ def give_back_memory(*, large: bool) -> None:
 
 @contextlib.contextmanager
 def memory_given_back(module: Any) -> Iterator[None]:
-    """Within it, each array of a large model's gives its memory back as it is freed, where glibc has it."""
-    mallopt = of_glibc("mallopt") if isinstance(module, torch.nn.Module) and is_large(module) else None
+    """Within it, if a module is large, all larger arrays give their memory back as they are freed, where glibc has it.
+
+    Afterwards glibc does as in a program that has freed large arrays; it cannot be asked what it did before.
+    """
+    large = isinstance(module, torch.nn.Module) and is_large(module)
+    mallopt = of_glibc("mallopt") if large and GIVEN not in os.environ else None
     if mallopt is None:
         yield
         return
@@ -37,6 +45,7 @@ def memory_given_back(module: Any) -> Iterator[None]:
         yield
     finally:
         mallopt(M_MMAP_THRESHOLD, USUAL)
+        mallopt(M_TRIM_THRESHOLD, 2 * USUAL)
 
 
 def of_glibc(name: str) -> Callable[..., int] | None:
