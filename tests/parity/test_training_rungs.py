@@ -108,6 +108,19 @@ def test_more_churn_than_the_copies_had_fails():
     assert check.place.tensor == "outputs, the churn"
 
 
+@pytest.mark.parametrize(("together", "passes"), [(True, True), (False, False)])
+def test_examples_that_move_as_one_in_the_copies_may_all_be_named_otherwise(together, passes):
+    rng = np.random.default_rng(0)
+    theirs = (np.float32([1, 0]) + rng.normal(0, 0.01, size=(40, 2))).astype(np.float32)
+    moved = np.tile(np.float32([3, 0]), (40, 1))
+    if not together:
+        moved[::2] = moved[::2, ::-1] / 10  # each by itself: no copy names one otherwise
+    outputs, largest, flipped = measure_outputs([{"outputs": theirs + moved}], {"outputs": theirs})
+    measured = envelope(outputs=outputs, largest=largest, churn=flipped)
+    port = theirs - np.float32([3, 0]) if together else theirs[:, ::-1]
+    assert predicted(port, measured, theirs).passed is passes
+
+
 def test_an_output_that_the_port_lacks_fails():
     assert compare_predictions({}, {"outputs": LOGITS}, envelope()).code == "missing"
 

@@ -8,6 +8,8 @@ import numpy as np
 from birdplane_keras.parity.core.noise import largest_difference
 from birdplane_keras.parity.core.records import Tensors
 
+AS_ONE = 0.25  # examples move as one where what each moves by itself is no more than this share of what all move
+
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
@@ -17,7 +19,8 @@ class Envelope:
         weights: Name -> the largest difference of a copy's tensor, at any checkpoint.
         outputs: Name -> (N,) for each validation example, the largest difference of its output at the end.
         largest: Name -> the largest of these.
-        churn: Name of an output that is scores -> the most validation examples that a copy names otherwise.
+        churn: Name of an output that is scores -> the most validation examples that a copy names otherwise; all of
+            them where a copy's examples move as one, as they are named otherwise together or not at all.
     """
 
     weights: Mapping[str, float]
@@ -31,7 +34,7 @@ def measure_outputs(copies: Sequence[Tensors], theirs: Tensors) -> tuple[dict[st
     outputs = {n: np.max([row_differences(copy[n], value) for copy in copies], axis=0) for n, value in theirs.items()}
     largest = {n: max(largest_difference(copy[n], value) for copy in copies) for n, value in theirs.items()}
     scored = [name for name, value in theirs.items() if is_scores(value)]
-    return outputs, largest, {n: max(churn(copy[n], theirs[n]) for copy in copies) for n in scored}
+    return outputs, largest, {n: max(possible_churn(copy[n], theirs[n]) for copy in copies) for n in scored}
 
 
 def is_scores(output: np.ndarray) -> bool:
@@ -42,6 +45,16 @@ def is_scores(output: np.ndarray) -> bool:
 def churn(ours: np.ndarray, theirs: np.ndarray) -> int:
     """Counts the examples, rows of scores (N, C), that the two name differently."""
     return int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum())
+
+
+def possible_churn(ours: np.ndarray, theirs: np.ndarray) -> int:
+    """Returns the churn; that of all examples where they move as one, and further than two classes are apart."""
+    moved = np.subtract(ours, theirs, dtype=np.float64)
+    common = moved.mean(axis=0)
+    best = np.sort(theirs.astype(np.float64), axis=1)
+    apart = np.median(best[:, -1] - best[:, -2])
+    as_one = np.square(moved - common).mean() <= AS_ONE**2 * np.square(common).mean()
+    return len(theirs) if as_one and np.abs(common).max(initial=0.0) > apart else churn(ours, theirs)
 
 
 def total_churn(ours: Tensors, theirs: Tensors) -> int:
