@@ -199,6 +199,46 @@ def experts():
     return keras.Model(inputs, sum(shares[:, n : n + 1] * made[n] for n in range(4))), module, floats(8, 6), {}
 
 
+class ProjectedCell(layers.Layer):
+    """A cell of an LSTM whose hidden state is projected, with one bias where PyTorch has two."""
+
+    def __init__(self, units, projected, use_bias):
+        super().__init__()
+        self.units, self.use_bias = units, use_bias
+        self.state_size, self.output_size = [projected, units], projected
+
+    def build(self, shape):
+        self.projection = self.add_weight(shape=(self.units, self.output_size), name="projection")
+        self.recurrent_kernel = self.add_weight(shape=(self.output_size, 4 * self.units), name="recurrent_kernel")
+        self.kernel = self.add_weight(shape=(shape[-1], 4 * self.units), name="kernel")
+        self.bias = self.add_weight(shape=(4 * self.units,), name="bias") if self.use_bias else 0.0
+
+    def call(self, x, states):
+        hidden, cell = states
+        gates = ops.matmul(x, self.kernel) + ops.matmul(hidden, self.recurrent_kernel) + self.bias
+        enter, forget, new, leave = ops.split(gates, 4, -1)
+        cell = ops.sigmoid(forget) * cell + ops.sigmoid(enter) * ops.tanh(new)
+        hidden = ops.matmul(ops.sigmoid(leave) * ops.tanh(cell), self.projection)
+        return hidden, [hidden, cell]
+
+
+def projected(use_bias):
+    rnn = nn.LSTM(5, 7, proj_size=3, bias=use_bias, batch_first=True)
+    module = Function(lambda s, x: s.head(s.rnn(x)[0][:, -1]), rnn=rnn, head=nn.Linear(3, 4))
+    cell = layers.RNN(ProjectedCell(7, 3, use_bias))
+    return keras.Sequential([keras.Input((6, 5)), cell, layers.Dense(4)]), module, floats(8, 6, 5), {}
+
+
+@case
+def an_lstm_with_projections():
+    return projected(True)
+
+
+@case
+def an_lstm_with_projections_and_no_biases():
+    return projected(False)
+
+
 LATER = [name for index, name in enumerate(CASES) if index % 2]  # wait for the slow run
 
 

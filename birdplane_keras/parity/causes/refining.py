@@ -26,8 +26,7 @@ def smaller(sides: Sides, search: Search, stand: Stand, found: Parting) -> Stand
         return None
     ours, theirs = last_of_unit(port.program, found.port[0]), last_of_unit(reference, found.reference[0])
     units = bool(ours.unit and theirs.unit)
-    if isinstance(theirs.unit, str) and not isinstance(ours.unit, str):
-        units = False  # a line of the port may do what several layers of the reference do
+    units = units and (isinstance(ours.unit, str) or not isinstance(theirs.unit, str))  # a line may do several layers'
     kinds = kind_of(Parting(port=[ours], reference=[theirs]))
     otherwise = ours.name == theirs.name and kinds[0] != kinds[1]  # one operation, given something else
     if ours.number >= stand.replay.region.end or not (units or otherwise):

@@ -111,9 +111,13 @@ def fits_by_size(
     if any(not fitting_names(variable, names, shapes) for variable in variables):
         return
     orders = list(islice(assignments(variables, names, shapes), MOST_FITS))
-    whole = len(variables) == len(names)
     for chosen in orders:
+        whole = len(variables) == len(names)
         options = [options_of(v, name, shapes[name]) for v, name in zip(variables, chosen, strict=True)]
+        sums = sums_of(variables, chosen, names, shapes)
+        if sums and len(variables) + len(sums) == len(names):
+            whole = True
+            options = [sums.get(place, each) for place, each in enumerate(options)]
         labelled = [each for each in options if "" not in each]
         shared = [label for label in labelled[0] if all(label in each for each in labelled)] if labelled else [""]
         for label in shared:  # the same part of kernel and bias
@@ -150,6 +154,23 @@ def fits_by_shape(
         ]
         use = Use(name=chosen[0].rpartition(".")[0], tensors={name: name for name in chosen})
         yield Fit(layer=layer, uses=[use], weights=weights)
+
+
+def sums_of(
+    variables: Sequence[Any], chosen: Sequence[str], names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[int, dict[str, list[WeightFit]]]:
+    """Returns the variables, by their place, that may be the sum of the tensor chosen and of one that is left over.
+
+    PyTorch's recurrent layers have two biases, which they only ever add.
+    """
+    left, found = [name for name in names if name not in chosen], {}
+    for place, (variable, name) in enumerate(zip(variables, chosen, strict=True)):
+        others = [other for other in left if shapes[other] == shapes[name] == tuple(variable.shape)]
+        if len(variable.shape) == 1 and len(others) == 1:
+            both = tuple(sorted((name, others[0]), key=names.index))
+            weight = WeightFit(variable=variable, names=both, turn=layouts.as_is(), joint=layouts.summed())
+            found[place] = {"": [weight]}
+    return found
 
 
 def distinct(options: Sequence[Sequence[str]], taken: frozenset[str] = frozenset()) -> Iterator[list[str]]:

@@ -93,8 +93,10 @@ class RestingRun(KerasRun):
         return host.plugin is None and type(host.model).train_step is keras.Model.train_step
 
     def gradients(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Raises:
-        RuntimeError: They are gone.
+        """There are none.
+
+        Raises:
+            RuntimeError: Whenever it is asked.
         """
         raise RuntimeError("expected a run that keeps the gradients of its steps")
 
