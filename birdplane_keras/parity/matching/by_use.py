@@ -23,7 +23,7 @@ from birdplane_keras.parity.matching.walking import Walk
 from birdplane_keras.parity.sides.arrays import to_view
 
 RUNS = 200  # of the port at most
-WORK = 3e10  # that they may take together, the first two aside: counted, so that no clock decides what is found
+WORK = 3e10  # that they may take together, the first one or two aside: counted, so that no clock decides what is found
 MOST_CHANGED = 4  # choices that are made otherwise at once
 MOST_NAMED = 3  # layers
 BACK = 6  # decisions before a step that fails, which are taken otherwise
@@ -52,7 +52,7 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
         return here.walked
 
     best, as_made = walk([], as_made=False), False
-    if not best.right:
+    if not best.right and best.out_of_turn:
         other = walk([], as_made=True)
         best, as_made = max((best, False), (other, True), key=lambda each: each[0].score)
     walk = partial(walk, as_made=as_made)

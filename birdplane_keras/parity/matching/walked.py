@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from birdplane_keras.parity.matching.fits import Fit
+from birdplane_keras.parity.matching.names import numbered
 
 
 @dataclass(kw_only=True)
@@ -70,6 +71,16 @@ class Walked:
     def right(self) -> bool:
         """Whether the port predicts what the reference does, all by itself."""
         return 0 < self.outputs == self.agreeing and not any(step.replaced for step in self.steps)
+
+    @property
+    def out_of_turn(self) -> bool:
+        """Whether layers were called in another order than that in which they were made, as their numbers say."""
+        last: dict[str, int] = {}
+        for stem, number in (numbered(step.layer.name) for step in self.steps):
+            if number < last.get(stem, 0):
+                return True
+            last[stem] = number
+        return False
 
     @property
     def names_count(self) -> bool:
