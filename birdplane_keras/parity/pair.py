@@ -41,6 +41,9 @@ class Pair:
         outputs: What counts of the outputs, where not all do: the reference's key, attribute or place -> the port's,
             or one that both sides have.
         outputs_to_keras: The same for the outputs, where the port's have another layout or shape.
+        output_mask: From the reference's inputs to truth values (B, T), or of other first axes of the outputs: the
+            places that count, where not all do, as at padding. What both sides predict elsewhere is not compared; the
+            loss is given it all the same.
         keras_data: Inputs and targets as the port's own pipeline makes them, arrays or a loader, in the same order of
             examples. `None`: the reference's, turned by the two functions above.
         inputs_by_epoch: From the epoch to all inputs (N, ...) as the reference is trained on in it, where a pipeline
@@ -83,6 +86,7 @@ class Pair:
     targets_to_keras: Callable[[Any], Any] | None = None
     outputs: str | int | Mapping[str | int, str | int] | None = None
     outputs_to_keras: Callable[[Any], Any] | None = None
+    output_mask: Callable[[Any], Any] | None = None
     keras_data: Any = None
     inputs_by_epoch: Callable[[int], Any] | None = None
     keras_inputs_by_epoch: Callable[[int], Any] | None = None

@@ -6,7 +6,7 @@ import transformers
 from keras_hub import models
 
 from birdplane_keras.zoo.encoders import KERAS_SIZES, SIZES
-from birdplane_keras.zoo.inputs import NAMES, TOKENS, hidden, tokens
+from birdplane_keras.zoo.inputs import NAMES, TOKENS, counts, hidden, tokens
 from birdplane_keras.zoo.registry import lively, pair
 
 GROUPED: dict[str, Any] = SIZES | {"num_key_value_heads": 2}
@@ -20,12 +20,12 @@ KERAS_GROUPED: dict[str, Any] = {
 }
 
 
-def joined(module, model, *, padded=True):
+def joined(module, model):
     """Returns a pair of a decoder of transformers and one of KerasHub."""
     return {
         "torch_module": lively(module),
         "keras_model": model,
-        "inputs": tokens(padded=padded),
+        "inputs": tokens(),
         "to_keras": NAMES,
         "outputs_to_keras": hidden,
     }
@@ -59,7 +59,7 @@ def gemma(advised):
 
 @pair("transformers OPTModel", "KerasHub OPTBackbone")
 def opt(advised):
-    """Without padding, whose positions the reference counts otherwise."""
+    """Padding, whose positions the reference counts otherwise, is masked."""
     config = transformers.OPTConfig(
         vocab_size=TOKENS,
         hidden_size=32,
@@ -69,7 +69,7 @@ def opt(advised):
         max_position_embeddings=16,
         word_embed_proj_dim=32,
     )
-    return joined(transformers.OPTModel(config), models.OPTBackbone(**KERAS_SIZES), padded=False)
+    return joined(transformers.OPTModel(config), models.OPTBackbone(**KERAS_SIZES)) | {"output_mask": counts}
 
 
 @pair("transformers GPTNeoXModel", "KerasHub GPTNeoXBackbone", 'GPTNeoXConfig(hidden_act="gelu_new")')

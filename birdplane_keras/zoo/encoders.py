@@ -5,7 +5,7 @@ from typing import Any
 import transformers
 from keras_hub import models
 
-from birdplane_keras.zoo.inputs import NAMES, TOKENS, hidden, tokens
+from birdplane_keras.zoo.inputs import NAMES, TOKENS, counts, hidden, tokens
 from birdplane_keras.zoo.registry import lively, pair
 
 SIZES: dict[str, Any] = {
@@ -55,7 +55,10 @@ def distilbert(advised):
 
 @pair("transformers RobertaModel", "KerasHub RobertaBackbone", "RobertaConfig(layer_norm_eps=1e-5)")
 def roberta(advised):
-    """The reference adds the one row of its token types; published weights have zeros there, and so has this."""
+    """The reference adds the one row of its token types; published weights have zeros there, and so has this.
+
+    Padding, whose positions the reference counts otherwise, is masked.
+    """
     config = transformers.RobertaConfig(
         **SIZES | {"max_position_embeddings": 18},
         type_vocab_size=1,
@@ -67,7 +70,8 @@ def roberta(advised):
     return {
         "torch_module": module,
         "keras_model": models.RobertaBackbone(**KERAS_SIZES),
-        "inputs": tokens(padded=False),
+        "inputs": tokens(pad=1),
+        "output_mask": counts,
         "to_keras": NAMES,
         "outputs_to_keras": hidden,
         "mapping": {"embeddings.token_type_embeddings": None},

@@ -1,5 +1,6 @@
 """What the pairs of the zoo are given: drawn tokens, pictures and sounds, and their names on either side."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,13 @@ BOTH_NAMES = {
 }
 
 
-def tokens(*, padded: bool = True, types: bool = False) -> dict[str, np.ndarray]:
-    """Returns (N, LENGTH) token ids with their mask, by the names that transformers gives them."""
+def tokens(*, pad: int = 0, types: bool = False) -> dict[str, np.ndarray]:
+    """Returns (N, LENGTH) token ids, some examples padded, with their mask, by the names that transformers gives."""
     random = np.random.default_rng(0)
     mask = np.ones((N, LENGTH), np.int64)
-    if padded:
-        mask[N // 2 :, LENGTH - 3 :] = 0
-    found = {"input_ids": random.integers(FIRST, TOKENS - 1, (N, LENGTH)), "attention_mask": mask}
+    mask[N // 2 :, LENGTH - 3 :] = 0
+    ids = np.where(mask == 1, random.integers(FIRST, TOKENS - 1, (N, LENGTH)), pad)
+    found = {"input_ids": ids, "attention_mask": mask}
     return found | ({"token_type_ids": random.integers(0, 2, (N, LENGTH))} if types else {})
 
 
@@ -43,6 +44,11 @@ def pictures(size: int = 32, channels: int = 3) -> np.ndarray:
 def numbers(*shape: int) -> np.ndarray:
     """Returns standard normal float32."""
     return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+
+
+def counts(given: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns where the outputs count: not at padding, (N, LENGTH)."""
+    return given["attention_mask"] == 1
 
 
 def hidden(outputs: Any) -> np.ndarray:

@@ -49,6 +49,9 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
         here = Walk(model, uses, weights, ledger, choices, as_made=as_made)
         with here.hooked():
             here.walked.agreeing, here.walked.outputs = predict()
+        if here.walked.agrees and here.walked.helped:  # what a layer made otherwise may not count for the outputs
+            agreeing, outputs = predict()
+            here.walked.alone = agreeing == outputs
         return here.walked
 
     best, as_made = walk([], as_made=False), False

@@ -57,6 +57,7 @@ class Walked:
         steps: Its layers in the order of their calls.
         agreeing: How many of the outputs are the reference's.
         outputs: How many there are; 0 where they cannot be compared.
+        alone: Whether they are with the weights that were found where nothing is put in the place of what layers make.
         work: What trying took: numbers of weights, times the places to which they were put.
         note: What was not seen, in words.
     """
@@ -64,13 +65,24 @@ class Walked:
     steps: list[Step] = field(default_factory=list)
     agreeing: int = 0
     outputs: int = 1
+    alone: bool = False
     work: float = 0.0
     note: str = ""
 
     @property
     def right(self) -> bool:
         """Whether the port predicts what the reference does, all by itself."""
-        return 0 < self.outputs == self.agreeing and not any(step.replaced for step in self.steps)
+        return self.agrees and (self.alone or not self.helped)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all outputs are the reference's."""
+        return 0 < self.outputs == self.agreeing
+
+    @property
+    def helped(self) -> bool:
+        """Whether the reference's numbers were put in the place of what some layer makes."""
+        return any(step.replaced for step in self.steps)
 
     @property
     def out_of_turn(self) -> bool:

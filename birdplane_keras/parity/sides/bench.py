@@ -30,6 +30,7 @@ from birdplane_keras.parity.sides.examples import build_batches, keras_view, nam
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.layers import compare_layers
+from birdplane_keras.parity.sides.masking import describe_mask
 from birdplane_keras.parity.sides.matching import match_pair
 from birdplane_keras.parity.sides.memory import is_large
 from birdplane_keras.parity.sides.modes import half_policy
@@ -68,8 +69,8 @@ class PairBench:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What could not be done when the weights were matched, in words."""
-        return self.matching.notes
+        """What could not be done when the weights were matched, and what is not compared, in words."""
+        return [*self.matching.notes, *describe_mask(self.pair)]
 
     def recipes(self) -> tuple[Mapping[str, object], Mapping[str, object]] | None:
         """A pair is made of models, which state no recipe."""

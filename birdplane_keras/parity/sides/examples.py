@@ -16,6 +16,7 @@ FUNCTIONS = (  # of a pair, that are called with arrays or numbers
     "to_keras",
     "targets_to_keras",
     "outputs_to_keras",
+    "output_mask",
     "inputs_by_epoch",
     "keras_inputs_by_epoch",
     "batches",

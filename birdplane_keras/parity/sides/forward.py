@@ -60,7 +60,7 @@ class ForwardKerasRun(KerasRun):
         told = errors_of_pair(lambda: f"the Keras model cannot be called on inputs {self._describe(inputs)}")
         with told, torch.no_grad(), self._watched(), self.watch:
             outputs = call(host.model, mapped(as_fit_gives, inputs), host.pair.torch_module.training)
-        return self._in_reference_type(host.named(outputs))
+        return self._in_reference_type(host.named(outputs, rows))
 
     def predict(self, inputs: Any | None = None) -> dict[str, np.ndarray]:
         """Returns the outputs in evaluation mode for the validation inputs, or for others."""

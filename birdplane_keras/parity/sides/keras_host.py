@@ -23,6 +23,7 @@ from birdplane_keras.parity.sides.dropping import rates_of
 from birdplane_keras.parity.sides.examples import Epochs, port_examples, port_validation_inputs
 from birdplane_keras.parity.sides.kept import Asleep, KeptTensor, keep
 from birdplane_keras.parity.sides.listening import Heard, listening
+from birdplane_keras.parity.sides.masking import counted_of_rows
 from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.outputs import flat
 from birdplane_keras.parity.sides.plain import PlainState, plain_state, put_back
@@ -94,9 +95,9 @@ class KerasHost:
         """The mode that the port is called in: as it is trained, or as the reference is."""
         return self.pair.trains or self.pair.torch_module.training
 
-    def named(self, outputs: Any) -> dict[str, np.ndarray]:
-        """Returns name -> output of what the model returns, those that count."""
-        return flat(outputs, self.pair.keras_outputs)
+    def named(self, outputs: Any, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Returns name -> output of what the model returns for examples, (B,) their numbers, or those to predict."""
+        return counted_of_rows(self.pair, flat(outputs, self.pair.keras_outputs), rows)
 
     @property
     def plugin(self) -> Any:

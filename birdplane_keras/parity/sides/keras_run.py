@@ -122,9 +122,11 @@ class KerasRun:
         before = host.save()
         try:
             with torch.no_grad():
-                trained, evaluated = (host.named(call(host.model, inputs, training)) for training in (True, False))
+                trained, evaluated = (
+                    host.named(call(host.model, inputs, training), rows) for training in (True, False)
+                )
             if host.plugin is not None and all(np.array_equal(trained[n], evaluated[n]) for n in trained):
-                return host.named(host.model.predict_on_batch(inputs))
+                return host.named(host.model.predict_on_batch(inputs), rows)
             return trained
         finally:
             host.restore(before)

@@ -25,6 +25,7 @@ from birdplane_keras.parity.sides.calls import call_module, given_to_module
 from birdplane_keras.parity.sides.examples import keras_view, mapped, named_leaves, take
 from birdplane_keras.parity.sides.kept import KeptTensor
 from birdplane_keras.parity.sides.keras_run import as_fit_gives
+from birdplane_keras.parity.sides.masking import counted
 from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.modes import device_of, half_policy, half_type
 from birdplane_keras.parity.sides.outputs import arrays_of, flat
@@ -55,13 +56,14 @@ def look(pair: Pair, ledger: Ledger) -> Walked:
             uses = read_uses(module, lambda: outputs.append(call_module(module, given_there)))
         expected = arrays_of(outputs[0], pair.torch_outputs)
         turned = expected if pair.outputs_to_keras is None else pair.outputs_to_keras(expected)
-        wanted = named_leaves(turned, "outputs")
+        wanted = counted(pair, named_leaves(turned, "outputs"), data[0])
 
         half = half_type(pair.torch_module) is not None or half_policy(pair.keras_model, pair.torch_module) is not None
 
         def predict() -> tuple[int, int]:
             with torch.no_grad():
                 made = flat(pair.keras_model(given, training=False), pair.keras_outputs)
+                made = counted(pair, made, data[0])
             pairs = [(torch.as_tensor(made[n]), torch.as_tensor(wanted[n])) for n in wanted if n in made]
             comparable = made.keys() == wanted.keys()
             return sum(same_numbers(*each, half=half) == 0 for each in pairs), len(wanted) if comparable else 0

@@ -69,7 +69,7 @@ def outline_of_port(run: KerasRun, rows: np.ndarray) -> Outline:
             for layer in layers_of(host.model):
                 if isinstance(layer, keras.layers.AlphaDropout):
                     stack.enter_context(calling(alpha)(layer))
-            outputs = host.named(call(host.model, host.examples.take(rows)[0], host.training))
+            outputs = host.named(call(host.model, host.examples.take(rows)[0], host.training), rows)
     finally:
         host.restore(before)
     return Outline(outputs={name: value.shape for name, value in outputs.items()}, dropouts=calls)

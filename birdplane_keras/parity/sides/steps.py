@@ -98,7 +98,7 @@ def read_port(run: KerasRun, plan: Sequence[np.ndarray], *, reorder: int | None 
         if unheard is not None:
             outputs = unheard
         elif run.host.heard.outputs is not None:
-            outputs = run.host.named(run.host.heard.outputs)
+            outputs = run.host.named(run.host.heard.outputs, rows)
         else:  # a step of the port's own, whose outputs nobody could hear
             outputs = outputs_before(run, start, rows)
         back = np.argsort(orders[0])

@@ -31,6 +31,7 @@ from birdplane_keras.parity.sides.examples import (
     reference_examples,
     validation_inputs,
 )
+from birdplane_keras.parity.sides.masking import check_mask, counted
 from birdplane_keras.parity.sides.memory import give_back_memory, is_large
 from birdplane_keras.parity.sides.modes import device_of, half_type, training_modes
 from birdplane_keras.parity.sides.nudging import (
@@ -203,6 +204,7 @@ class TorchRun(TorchState):
 
     def given(self, inputs: Any) -> Given:
         """Returns inputs as the tensors that the module is given, by position or by name."""
+        self._inputs = inputs
         return given_to_module(self.tensors(inputs), self.change_inputs)
 
     def call_on(self, given: Given) -> Any:
@@ -250,10 +252,12 @@ class TorchRun(TorchState):
         return self.to_port(outputs)
 
     def to_port(self, outputs: Any) -> dict[str, np.ndarray]:
-        """Returns name -> output, in the port's layout."""
+        """Returns name -> output of the last call, in the port's layout."""
         arrays = arrays_of(outputs, self.pair.torch_outputs)
         turned = arrays if self.pair.outputs_to_keras is None else self.pair.outputs_to_keras(arrays)
-        return named_leaves(turned, "outputs")
+        named = named_leaves(turned, "outputs")
+        check_mask(self.pair, named, self._inputs)
+        return counted(self.pair, named, self._inputs)
 
     def move(self, seed: int) -> None:
         """Multiplies every weight by a random number within a thousandth of 1."""
