@@ -72,9 +72,13 @@ def copies(bench: PairBench, recorded: Callable[[TorchRun], Program], *changes: 
     runs = [lambda draw=draw: bench.reference(nudge=draw, throughout=True) for draw in range(COPIES)]
     for make in (*runs, bench.double):
         with contextlib.suppress(Exception):  # a module with numbers of a type of its own
-            run = make()
-            all_of(changes)(run)
-            yield recorded(run)
+            yield recorded(changed(make(), all_of(changes)))
+
+
+def changed(run: TorchRun, change: Change) -> TorchRun:
+    """Returns a run, changed."""
+    change(run)
+    return run
 
 
 def differing(case: Case) -> list[str]:

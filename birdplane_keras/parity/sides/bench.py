@@ -1,7 +1,7 @@
 """Both sides of a pair behind the protocol that the judge drives."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -200,10 +200,10 @@ class PairBench:
 
     def layers(self, rows: np.ndarray) -> Layers:
         """The forward pass layer by layer, in the order in which the reference calls them."""
-        copies = [self.reference(nudge=draw, throughout=True) for draw in range(LAYER_DRAWS)]
+        copies = [partial(self.reference, nudge=draw, throughout=True) for draw in range(LAYER_DRAWS)]
         sides = self.port(), self.reference()
         half = half_policy(self.pair.keras_model, self.pair.torch_module)
-        return compare_layers(self.matching.layers, *sides, [*copies, self.double()], rows, half)
+        return compare_layers(self.matching.layers, *sides, [*copies, self.double], rows, half)
 
     def programs(self) -> tuple[PortRun, ReferenceRun]:
         """Both sides from their start, step by step."""

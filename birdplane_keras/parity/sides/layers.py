@@ -24,7 +24,7 @@ def compare_layers(
     matches: Sequence[LayerMatch],
     port: KerasRun,
     reference: TorchRun,
-    copies: Sequence[TorchRun],
+    copies: Sequence[Callable[[], TorchRun]],
     rows: np.ndarray,
     half: torch.dtype | None = None,
 ) -> Layers:
@@ -37,15 +37,15 @@ def compare_layers(
         matches: Which layer is which.
         port: A run at its start.
         reference: Likewise.
-        copies: Of the reference, which round otherwise.
+        copies: Make copies of the reference, which round otherwise; one after the other, as each has all its weights.
         rows: (B,) numbers of the batch's examples.
         half: The half type in which the port computes, beside a reference that does not.
     """
     theirs = record_torch(reference, matches, rows)
     draws = []
-    for other in copies:
+    for make in copies:
         with contextlib.suppress(Exception):  # whatever a module raises that cannot run in float64
-            draws.append(record_torch(other, matches, rows))
+            draws.append(record_torch(make(), matches, rows))
     ours = record_keras(port, {match.name: match.layer for match in matches}, rows)
     compared: list[dict[str, Any]] = []
     before = "the inputs"

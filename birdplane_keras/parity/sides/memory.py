@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,13 @@ def is_large(module: torch.nn.Module) -> bool:
     """Whether several copies of a module would fill the memory."""
     sizes = (weight.numel() * weight.element_size() for weight in module.parameters() if not is_lazy(weight))
     return sum(sizes) >= LARGE
+
+
+def make_room(*, large: bool) -> None:
+    """Frees what nothing uses any longer, where another copy of a large model is made: runs know their own changes."""
+    if large:
+        gc.collect()
+    give_back_memory(large=large)
 
 
 def give_back_memory(*, large: bool) -> None:

@@ -32,7 +32,7 @@ from birdplane_keras.parity.sides.examples import (
     validation_inputs,
 )
 from birdplane_keras.parity.sides.masking import check_mask, counted
-from birdplane_keras.parity.sides.memory import give_back_memory, is_large
+from birdplane_keras.parity.sides.memory import give_back_memory, is_large, make_room
 from birdplane_keras.parity.sides.modes import device_of, half_type, training_modes
 from birdplane_keras.parity.sides.nudging import (
     Nudge,
@@ -103,7 +103,7 @@ class TorchRun(TorchState):
     def _copy(self, module: torch.nn.Module, optimizer: Any, scheduler: Any, loss: Any) -> None:
         """Copies what is trained, and what trains it, and notes what stands for the reference's own weights."""
         self._large = is_large(module)
-        give_back_memory(large=self._large)
+        make_room(large=self._large)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a copied scheduler's remarks on its copied optimizer
             with errors_of_pair("the reference cannot be copied"):
