@@ -10,7 +10,7 @@ from birdplane_keras.catalogue.registry import CLEAN
 from birdplane_keras.parity.causes.apart import copies
 from birdplane_keras.parity.causes.evaluating import place_in_evaluation
 from birdplane_keras.parity.programs.alignment import measure, part
-from birdplane_keras.parity.programs.program import Value
+from birdplane_keras.parity.programs.dispatched import value_of
 from birdplane_keras.parity.programs.recorded import record_prediction
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.examples import take, validation_inputs
@@ -77,5 +77,5 @@ def test_rounding_is_measured_as_a_model_predicts():
         port, _ = record_prediction(bench.port(), take(bench.host.validation, slice(GLIMPSED)))
         noise = measure(reference, copies(bench, lambda run: record_prediction(run, inputs)[0]))
         assert noise.any()
-        ends = [Value.of(output) for output in outputs.values()]
+        ends = [value_of(output) for output in outputs.values()]
         assert part(port, reference, noise, (ends, ends)) is None

@@ -17,7 +17,8 @@ from birdplane_keras.catalogue.registry import CLEAN, FAULTS
 from birdplane_keras.parity.causes.apart import copies
 from birdplane_keras.parity.core.renderings import render_markdown, render_text
 from birdplane_keras.parity.programs.alignment import Known, measure, part
-from birdplane_keras.parity.programs.program import Program, Value
+from birdplane_keras.parity.programs.dispatched import value_of
+from birdplane_keras.parity.programs.program import Program
 from birdplane_keras.parity.programs.recorded import record
 from birdplane_keras.parity.programs.recording import Recording
 from birdplane_keras.parity.sides.bench import PairBench
@@ -98,11 +99,11 @@ def test_numbers_are_known_in_any_order_and_only_up_to_rounding():
     program = recorded(lambda: x * 2)
     known = Known(program, np.zeros((len(program), 5)))
     doubled = (x * 2).numpy()
-    assert known.holds(Value.of(doubled.T))
-    assert known.holds(Value.of(doubled.reshape(2, 10) * np.float32(1 + 1e-7)))
-    assert not known.holds(Value.of(doubled * np.float32(1 + 1e-4)))
-    assert not known.holds(Value.of(doubled[:3]))
-    assert not known.holds(Value.of(np.where(doubled == doubled.max(), np.nan, doubled)))
+    assert known.holds(value_of(doubled.T))
+    assert known.holds(value_of(doubled.reshape(2, 10) * np.float32(1 + 1e-7)))
+    assert not known.holds(value_of(doubled * np.float32(1 + 1e-4)))
+    assert not known.holds(value_of(doubled[:3]))
+    assert not known.holds(value_of(np.where(doubled == doubled.max(), np.nan, doubled)))
 
 
 # Name of a fault -> what is told of the port, and of the reference.
@@ -155,13 +156,13 @@ def test_programs_that_agree_part_nowhere(clean):
         run = bench.reference()
         outputs = []
         loss = run.step(rows, lambda made: outputs.extend(run.to_port(made).values()))
-        ends = [Value.of(value) for value in [*outputs, loss]]
+        ends = [value_of(value) for value in [*outputs, loss]]
         assert part(port, reference, noise, (ends, ends)) is None
 
 
 def test_nothing_is_told_where_nothing_was_recorded():
     empty = Program()
-    assert part(empty, empty, np.zeros((0, 5)), ([Value.of(np.ones(3))], [])) is None
+    assert part(empty, empty, np.zeros((0, 5)), ([value_of(np.ones(3))], [])) is None
 
 
 REFERENCE = """

@@ -12,7 +12,8 @@ from birdplane_keras.parity.causes.proving import Search
 from birdplane_keras.parity.causes.search import closeness
 from birdplane_keras.parity.core.records import Probe
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
-from birdplane_keras.parity.programs.program import BACKWARD, Operation, Program, Value
+from birdplane_keras.parity.programs.dispatched import value_of
+from birdplane_keras.parity.programs.program import BACKWARD, Operation, Program
 from birdplane_keras.parity.programs.recorded import record, record_calls
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -34,10 +35,10 @@ class Sides:
         self.case, self.port = case, port
         self.recorded = record_calls(case.changed_run(), port.rows)
         self.reference = self.recorded.program()
-        self._noise = measure(self.reference, copies(case.bench, lambda run: record(run, port.rows), case.change))
+        self._noise = measure(self.reference, copies(case.bench, lambda run: record(run, port.rows), case.changes))
         names, rung = differing(case), case.rung
         port_ends, reference_ends = (
-            [Value.of(side.tensors[rung][name]) for name in names] for side in (case.port, case.reference)
+            [value_of(side.tensors[rung][name]) for name in names] for side in (case.port, case.reference)
         )
         self.ends = (port_ends, reference_ends)
         # Where the gradients agree, whatever each side makes in its backward pass is no difference.
@@ -63,16 +64,20 @@ class Sides:
         """Returns where they part with some operations made in several, and both programs so."""
         case, rows = self.case, self.port.rows
         port, reference = record(case.bench.port(), rows, composed), record(case.changed_run(), rows, composed)
-        noise = measure(reference, copies(case.bench, lambda run: record(run, rows, composed), case.change))
+        noise = measure(reference, copies(case.bench, lambda run: record(run, rows, composed), case.changes))
         return part(port, reference, noise, self.ends, settled=self.settled), (port, reference)
 
 
-def copies(bench: PairBench, recorded: Callable[[TorchRun], Program], *changes: Change) -> Iterator[Program]:
+def copies(
+    bench: PairBench, recorded: Callable[[TorchRun], Program], changes: Sequence[Change] = ()
+) -> Iterator[Program]:
     """Yields what is recorded of a changed reference where all rounds otherwise, and in float64, if it can do that."""
-    runs = [lambda draw=draw: bench.reference(nudge=draw, throughout=True) for draw in range(COPIES)]
-    for make in (*runs, bench.double):
-        with contextlib.suppress(Exception):  # a module with numbers of a type of its own
-            yield recorded(changed(make(), all_of(changes)))
+    for draw in range(COPIES):
+        with contextlib.suppress(Exception):  # a change that does not fit
+            yield recorded(changed(bench.reference(nudge=draw, throughout=True), all_of(changes)))
+    asleep = contextlib.nullcontext() if changes else bench.host.asleep()  # a change may ask the port
+    with contextlib.suppress(Exception), asleep:  # a module with numbers of a type of its own
+        yield recorded(changed(bench.double(), all_of(changes)))
 
 
 def changed(run: TorchRun, change: Change) -> TorchRun:

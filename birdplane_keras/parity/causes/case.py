@@ -11,7 +11,7 @@ from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.core.check import Check
 from birdplane_keras.parity.core.climb import Climb
 from birdplane_keras.parity.core.first_steps import PROBE_STEPS
-from birdplane_keras.parity.core.records import Probe
+from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.bench import PairBench
@@ -78,6 +78,30 @@ class Case:
         run = self.bench.reference()
         self.change(run)
         return run
+
+    def probe(
+        self, changes: Sequence[Callable[[TorchRun], None]], until: str | None = None, *, nudge: int | None = None
+    ) -> Probe | None:
+        """Returns the first steps of a changed reference; `None` where the changes do not fit it.
+
+        Where the gradients of both sides agree, its first update is made with the port's: what rounding does to an
+        update at a gradient near zero is then the same on both sides. Where a rung before is looked at, the first of
+        its copies is made so.
+
+        Args:
+            changes: Of the reference as it was given.
+            until: The one rung that is looked at; `None`: all of them.
+            nudge: Of a copy that rounds otherwise, from 0.
+        """
+        agree = self.rung not in STEP_RUNGS[: STEP_RUNGS.index("first_update")]
+        ports = agree or nudge == 0
+
+        def change(run: TorchRun) -> None:
+            run.first_gradients = self.port.tensors["gradients"] if ports else None
+            for each in changes:
+                each(run)
+
+        return self.bench.probe_changed(self.plan, change, until, nudge=nudge if agree or nudge else None)
 
     def after(self, failed: Check, changes: Sequence[Callable[[TorchRun], None]], changed: Probe) -> "Case":
         """Returns what is left to explain, once the reference is changed."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from birdplane_keras.errors import first_line
-from birdplane_keras.parity.causes.apart import Sides, kind_of
+from birdplane_keras.parity.causes.apart import ABOVE_AUTOGRAD, Sides, kind_of
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.refining import smaller, within_fused
@@ -51,7 +51,7 @@ def find_place(case: Case, port: PortStep) -> Place | None:
     if found is None:
         return None
     programs = (port.program, sides.reference)
-    if (stand is None or not stand.apart) and not case.budget.spent:
+    if case.rung in ABOVE_AUTOGRAD and (stand is None or not stand.apart) and not case.budget.spent:
         try:
             found, programs = within_fused(sides, found) or (found, programs)
         except Exception as error:  # an operation that can be made in several others, but not here

@@ -56,8 +56,8 @@ class PortStep:
         if all(place in self.kept for place in region.inputs) and halves <= self.rounded.keys():
             return
         wanted = {number for number, _ in region.inputs}
-        again = record_calls(self._case.bench.port(), self.rows, wanted, rounding=halves)
+        again = record_calls(self._case.bench.port(), self.rows, wanted, kept_results=halves)
         if [made.function for made in again.made] != [made.function for made in self.recording.made]:
             raise NotReplayedError("the port makes other operations each time")
         self.kept |= {place: again.kept[place] for place in region.inputs}
-        self.rounded |= again.rounded
+        self.rounded |= again.results

@@ -8,7 +8,7 @@ import numpy as np
 
 from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, together
-from birdplane_keras.parity.core.noise import Noise, largest_difference, widen_noise
+from birdplane_keras.parity.core.noise import Noise, largest, largest_difference, widen_noise
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe, Role
 from birdplane_keras.parity.core.tolerances import AT_A_KINK, ROUNDING
 
@@ -246,7 +246,7 @@ def distance(ours: np.ndarray, theirs: np.ndarray, noise: float) -> float:
     if np.isnan(theirs).any() and np.array_equal(np.isnan(ours), np.isnan(theirs)):  # what one breaks, both break
         ours, theirs = np.nan_to_num(ours, nan=0.0), np.nan_to_num(theirs, nan=0.0)
         noise = 0.0 if np.isnan(noise) else noise
-    scale = float(np.abs(theirs).max(initial=0.0)) * float(np.finfo(np.float32).eps)
+    scale = largest(theirs) * float(np.finfo(np.float32).eps)
     allowed = max(noise, scale, float(np.finfo(np.float32).tiny))
-    largest = float(np.abs(np.subtract(ours, theirs, dtype=np.float64)).max(initial=0.0))
-    return largest / allowed if np.isfinite(largest) else np.inf
+    apart = largest_difference(ours, theirs)
+    return apart / allowed if np.isfinite(apart) else np.inf

@@ -8,20 +8,23 @@ import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.core.noise import largest_difference
+from birdplane_keras.parity.core.records import Tensors
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.core.tolerances import ROUNDING
 from birdplane_keras.parity.programs.alignment import Parting
+from birdplane_keras.parity.programs.dispatched import value_of
 from birdplane_keras.parity.programs.graph import Graph, graph_of
-from birdplane_keras.parity.programs.program import Operation, Program, Value
+from birdplane_keras.parity.programs.program import Operation, Program
 from birdplane_keras.parity.programs.recorded import record_calls
 from birdplane_keras.parity.programs.recording import Recording
 from birdplane_keras.parity.programs.telling import tell
 from birdplane_keras.parity.programs.updates import Turn, Update, behind, end_of, first_of_call, places_apart
-from birdplane_keras.parity.sides.arrays import to_numpy
+from birdplane_keras.parity.sides.arrays import to_numpy, to_view
 from birdplane_keras.parity.sides.keras_run import KerasRun
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 Run = KerasRun | TorchRun
-Put = Mapping[int, torch.Tensor]
+Put = Mapping[int, np.ndarray]
 MOST_KINDS = 3  # of weights that are updated alike
 MOST_NAMED = 3  # weights
 SHARE = 0.5  # of the time that is left, for the updates behind the first: what is told may be tried, too
@@ -40,8 +43,12 @@ class Step:
 
     recording: Recording
     program: Program
-    before: Mapping[str, np.ndarray]
-    after: Mapping[str, np.ndarray]
+    before: Tensors
+    after: Tensors
+
+    def moved(self, name: str) -> np.ndarray:
+        """Returns what it moved a weight by."""
+        return self.after[name] - self.before[name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +88,7 @@ class Updating:
         self._case, self._plan = case, case.plan
         self._puts: list[Put] = []
         self._places: dict[tuple, Place] = {}
-        self._trained: set[str] = set()
+        self._trained: dict[str, int] = {}  # weight -> axes
 
     def places(self) -> list[Place]:
         """Returns every place at which the updates part, as far as the time allows: the first step's in any case."""
@@ -92,17 +99,16 @@ class Updating:
                 break
             port, reference = self._port(number), self._reference(number)
             names = sorted(set(port.after) & set(reference.after))
-            self._trained |= set(names)
+            self._trained |= {name: reference.after[name].ndim for name in names}
             if any(self._apart(name, port.before[name], reference.before[name]) for name in names):
                 break  # what came before was not made equal
-            moved = [{n: side.after[n] - side.before[n] for n in names} for side in (port, reference)]
-            names = [name for name in names if self._apart(name, moved[0][name], moved[1][name])]
-            self._puts.append(dict(self._part(number, names, port, reference)))
+            names = [name for name in names if self._apart(name, port.moved(name), reference.moved(name))]
+            self._puts.append(Shelf(self._part(number, names, port, reference)))
         return list(self._places.values())
 
     def describe(self, place: Place) -> str:
         """Returns in words of which weights a place is, and what the operations there are given, step by step."""
-        found = [f"in {self._whose(place.names)}"] if place.names != self._trained else []
+        found = [f"in {self._whose(place.names)}"] if place.names != self._trained.keys() else []
         if place.numbers:
             shown = [
                 ", ".join(f"{number:.6g}" for number in numbers)
@@ -112,60 +118,66 @@ class Updating:
         return "; ".join(found)
 
     def _whose(self, names: Collection[str]) -> str:
-        sizes = {name: array.ndim for name, array in self._case.bench.reference().weights(trainable=True).items()}
-        vectors = {name for name in self._trained if sizes.get(name, 0) < 2}
+        vectors = {name for name, axes in self._trained.items() if axes < 2}
         if set(names) == vectors:
             return "all biases and norms"
-        if set(names) == self._trained - vectors:
+        if set(names) == self._trained.keys() - vectors:
             return "all weights but biases and norms"
         shown = ", ".join(sorted(names)[:MOST_NAMED])
         return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
-    def _port(self, number: int, wanted: Collection[int] = ()) -> Step:
-        return self._step(self._case.bench.port(), number, wanted, ())
+    def _port(self, number: int, wanted: Collection[int] = (), kept_results: Collection[int] = ()) -> Step:
+        return self._step(self._case.bench.port(), number, wanted, kept_results)
 
     def _reference(self, number: int, wanted: Collection[int] = ()) -> Step:
-        return self._step(self._case.changed_run(), number, wanted, self._puts)
+        return self._step(self._case.changed_run(), number, wanted, (), self._puts)
 
-    def _step(self, run: Run, number: int, wanted: Collection[int], puts: Sequence[Put]) -> Step:
+    def _step(
+        self,
+        run: Run,
+        number: int,
+        wanted: Collection[int],
+        kept_results: Collection[int],
+        puts: Sequence[Put] = (),
+    ) -> Step:
         """Returns a step of a run, which is at its start, after those before it."""
         for earlier in range(number):
             if earlier < len(puts) and puts[earlier]:
                 record_calls(run, self._plan[earlier], (), puts[earlier])
             else:
                 run.step(self._plan[earlier])
-        before = copied(run)
-        recording = record_calls(run, self._plan[number], wanted)
-        return Step(recording=recording, program=recording.program(), before=before, after=copied(run))
+        before = run.weights(trainable=True)
+        recording = record_calls(run, self._plan[number], wanted, kept_results=kept_results)
+        after = run.weights(trainable=True)
+        return Step(recording=recording, program=recording.program(), before=before, after=after)
 
     def _apart(self, name: str, ours: np.ndarray, theirs: np.ndarray) -> bool:
         """Tells whether a weight, or what a step moves it by, differs beyond the noise of the first steps."""
         noise = max(self._case.climb.noise[rung].get(name, 0.0) for rung in ("first_update", self._case.rung))
         return not largest_difference(ours, theirs) <= ROUNDING.factor * noise
 
-    def _part(
-        self, number: int, names: Sequence[str], port: Step, reference: Step
-    ) -> Iterator[tuple[int, torch.Tensor]]:
+    def _part(self, number: int, names: Sequence[str], port: Step, reference: Step) -> Iterator[tuple[int, np.ndarray]]:
         """Notes where the updates of some weights part in a step; yields what the reference is to be given there."""
         kinds: dict[tuple, list[Ends]] = {}
         for name in names:
-            ours, theirs = (end_of(side.program, Value.of(side.after[name])) for side in (port, reference))
+            ours, theirs = (end_of(side.program, value_of(side.after[name])) for side in (port, reference))
             if ours is not None and theirs is not None:
                 kind = (made_by(port.program, ours), made_by(reference.program, theirs))
                 kinds.setdefault(kind, []).append(Ends(name=name, port=ours, reference=theirs))
         for alike in list(kinds.values())[:MOST_KINDS]:
             smallest = min(alike, key=lambda each: reference.after[each.name].size)
-            updates = self._updates(number, alike, port, reference)
-            if updates is None:
-                continue
-            turns = {each.name: self._turn(each.name) for each in alike}
-            for parting in places_apart(*updates[smallest.name], turns[smallest.name]):
+            updates = self._updates(number, smallest, port, reference)
+            partings = [] if updates is None else places_apart(*updates, self._turn(smallest.name))
+            made: dict[int, tuple[str, int]] = {}  # operation of the port -> weight, operation of the reference
+            for parting in partings:
                 self._note(parting, smallest, alike, port.program, reference.program)
                 for each in alike:
                     end = moved(port.program, parting.port[0], smallest.port, each.port)
                     at = moved(reference.program, parting.reference[0], smallest.reference, each.reference)
-                    made = updates[each.name][0].make({})[end]
-                    yield at, turns[each.name](made, reference.program[at].value.shape)
+                    made[end] = each.name, at
+            results = self._port(number, kept_results=made.keys()).recording.results if made else {}
+            for end, (name, at) in made.items():
+                yield at, to_view(self._turn(name)(results.pop(end), reference.program[at].value.shape))
 
     def _note(self, parting: Parting, weight: Ends, alike: Sequence[Ends], port: Program, reference: Program) -> None:
         everywhere = Parting(
@@ -183,28 +195,17 @@ class Updating:
         if both is not None:
             place.numbers.setdefault(len(self._puts), both)
 
-    def _updates(
-        self, number: int, alike: Sequence[Ends], port: Step, reference: Step
-    ) -> dict[str, tuple[Update, Update]] | None:
-        """Returns the updates of some weights, ready to be made again; `None` where a step is another each time."""
-        kept = []
-        for side, make, ends in (
-            (port, self._port, [each.port for each in alike]),
-            (reference, self._reference, [each.reference for each in alike]),
-        ):
+    def _updates(self, number: int, weight: Ends, port: Step, reference: Step) -> tuple[Update, Update] | None:
+        """Returns the updates of a weight, ready to be made again; `None` where a step is another each time."""
+        updates = []
+        for side, make, end in ((port, self._port, weight.port), (reference, self._reference, weight.reference)):
             made = side.recording.made
-            wanted = {first_of_call(made, operation) for end in ends for operation in behind(side.program, end)}
+            wanted = {first_of_call(made, operation) for operation in behind(side.program, end)}
             again = make(number, wanted).recording
             if [each.function for each in again.made] != [each.function for each in made]:
                 return None
-            kept.append(again.kept)
-        return {
-            each.name: (
-                Update(port.program, port.recording.made, kept[0], each.port),
-                Update(reference.program, reference.recording.made, kept[1], each.reference),
-            )
-            for each in alike
-        }
+            updates.append(Update(side.program, made, again.kept, end))
+        return updates[0], updates[1]
 
     def _turn(self, name: str) -> Turn:
         """Returns what lays a tensor of the port, of a weight's shape or one number, as the reference has it."""
@@ -218,11 +219,6 @@ class Updating:
             return torch.as_tensor(np.ascontiguousarray(turned)).to(tensor)
 
         return turn
-
-
-def copied(run: Run) -> dict[str, np.ndarray]:
-    """Returns the weights that are trained, as they are now."""
-    return {name: np.array(value) for name, value in run.weights(trainable=True).items()}
 
 
 def made_by(program: Program, end: int) -> tuple:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from birdplane_keras.errors import first_line
-from birdplane_keras.parity.causes.apart import RUNGS
+from birdplane_keras.parity.causes.apart import ABOVE_AUTOGRAD, RUNGS
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.evaluating import place_in_evaluation
-from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, all_of
+from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis
 from birdplane_keras.parity.causes.parting import Place, find_place
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.port_update import port_update
@@ -122,7 +122,7 @@ def walk(case: Case) -> Walk:
             break
         walked.found.append(found)
         changes = [*here.changes, found.change]
-        changed = case.bench.probe_changed(case.plan, all_of(changes))
+        changed = here.probe(changes)
         if changed is None:
             break
         here = here.after(here.failed, changes, changed)
@@ -156,9 +156,12 @@ def see_place(case: Case, port: PortStep | None) -> Place | None:
 
 def explain_place(case: Case, port: PortStep | None) -> Found:
     """Returns where the port parts from the reference, as that was changed so far, and what explains it."""
+    stands = case.rung in ABOVE_AUTOGRAD  # elsewhere a name is all that there is, and what takes the time first
+    best = None if stands else search_names(case, None)
     place = see_place(case, port)
     stand = None if place is None else place.stand
-    best = search_names(case, stand)
+    if stands:
+        best = search_names(case, stand)
     if best is not None and best.explained < LEAST.get(case.rung, 1):
         best = None  # too few numbers agree to name it by
     if best is None:
@@ -235,8 +238,7 @@ def search_names(case: Case, stand: Stand | None) -> Explanation | None:
 
     def try_it(hypothesis: Hypothesis, *, the_rung_alone: bool = False, nudge: int | None = None) -> Probe | None:
         until = case.rung if the_rung_alone else None
-        change = all_of([*case.changes, hypothesis.change])
-        made = case.bench.probe_changed(case.plan, change, until, nudge=nudge)
+        made = case.probe([*case.changes, hypothesis.change], until, nudge=nudge)
         if made is None:
             unfit.setdefault(hypothesis.cause, hypothesis.text)
         return made
@@ -253,7 +255,7 @@ def search_names(case: Case, stand: Stand | None) -> Explanation | None:
 def reach(case: Case, change: Change) -> int:
     """Returns at how many rungs, from the case's on, the reference with one more change is the port."""
     changes = [*case.changes, change]
-    changed = case.bench.probe_changed(case.plan, all_of(changes))
+    changed = case.probe(changes)
     if changed is None:
         return 0
     left, rungs = left_of(case, changes, changed), list(rungs_from(case.rung))
@@ -267,7 +269,7 @@ def left_of(case: Case, changes: Sequence[Change], changed: Probe, coarse: Colle
     """
 
     def draw(nudge: int) -> Probe | None:
-        return case.bench.probe_changed(case.plan, all_of(changes), nudge=nudge)
+        return case.probe(changes, nudge=nudge)
 
     rungs = rungs_from(case.rung)
     noise, above = case.climb.noise, dict.fromkeys(rungs, SLACK)

@@ -76,6 +76,7 @@ class Bench(Protocol):
 
     shows_layers: bool  # whether layers are compared one by one where the forward pass agrees, too
     forward_only: bool  # whether nothing is trained: the rungs that need a step of training are left out
+    large: bool  # whether a copy of the reference takes so much memory and time that few are made
     exact_data: bool  # whether every bit of the inputs counts; else two roundings are allowed
 
     def recipes(self) -> tuple[Mapping[str, object], Mapping[str, object]] | None:
@@ -108,8 +109,10 @@ class Bench(Protocol):
     def read_port(self, plan: Rows, *, reorder: int | None = None) -> Iterator[Reading]:
         """The port's first steps, as they are or with the examples of each batch in another order."""
 
-    def read_reference(self, plan: Rows, *, double: bool = False, nudge: int | None = None) -> Iterator[Reading]:
-        """The reference's first steps: as they are, in float64, or nudged."""
+    def read_reference(
+        self, plan: Rows, *, double: bool = False, nudge: int | None = None, gradients: Tensors | None = None
+    ) -> Iterator[Reading]:
+        """The reference's first steps: as they are, in float64, or nudged; or with other gradients in its first."""
 
     def layers(self, rows: np.ndarray) -> Layers:
         """The forward pass layer by layer, in the order in which the reference calls them."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 from birdplane_keras.parity.core.check import Check, Place, failed
 from birdplane_keras.parity.core.climb import Climb
@@ -13,6 +15,7 @@ from birdplane_keras.parity.core.tolerances import ALONG, AS_A_WHOLE, AT_A_KINK,
 PROBE_STEPS = 5  # enough for an optimizer's state, a schedule's first rates and moving statistics to show
 DRAWS = 3  # copies of the reference that round otherwise, beside the one in float64
 MOST_DRAWS = 24  # as many are made before a jump is believed: not each shows where a ReLU may go either way
+MOST_OF_LARGE = 8  # of a large model: with so many ReLUs each shows some
 SQUARES = (
     ": exp_avg_sq",
     ": square_avg",
@@ -46,7 +49,7 @@ def gradients(climb: Climb) -> Check:
 
 def first_update(climb: Climb) -> Check:
     """`first_update`: every weight after the first step."""
-    return compare_with_more_draws(climb, "first_update")
+    return compare_with_more_draws(climb, "first_update", climb.first_steps()[0].tensors["gradients"])
 
 
 def optimizer_state(climb: Climb) -> Check:
@@ -127,20 +130,42 @@ def compare_within(rung: str, keras: Tensors, torch: Tensors, noise: Mapping[str
     return compare_tensors(rung, keras, torch, tolerances=allowed, noise=noise, reason=str(ROUNDING))
 
 
-def compare_with_more_draws(climb: Climb, rung: str) -> Check:
-    """Compares a rung above the loss, at which rounding may have jumped: gradients do at a kink, outputs do not."""
-    check, before = compare_step(climb, rung), climb.draws
-    plan, usual = climb.bench.plan(PROBE_STEPS), climb.noise
-    while check.code == "beyond" and climb.draws < MOST_DRAWS:
-        draw = climb.bench.read_reference(plan, nudge=climb.draws)
-        climb.furthest = measure_noise(climb.first_steps()[1], draw, climb.furthest)
+def compare_with_more_draws(climb: Climb, rung: str, gradients: Tensors | None = None) -> Check:
+    """Compares a rung above the loss, at which rounding may have jumped: gradients do at a kink, outputs do not.
+
+    Args:
+        climb: Has both sides' first steps.
+        rung: Which.
+        gradients: Of the port, where they were seen to be the reference's up to rounding: what rounding makes of an
+            update shows where it is made with these.
+    """
+    check, before, usual = compare_step(climb, rung), climb.draws, climb.noise
+    if check.code == "beyond" and gradients is not None:
+        draw = climb.bench.read_reference(climb.bench.plan(PROBE_STEPS), gradients=gradients)
+        check = compare_with_draw(climb, rung, usual, draw)
+        if check.passed:
+            climb.notes.append(f"{rung}: the reference moves as far where its update is made with the port's gradients")
+    most = MOST_OF_LARGE if climb.bench.large else MOST_DRAWS
+    while check.code == "beyond" and climb.draws < most:
+        draw = climb.bench.read_reference(climb.bench.plan(PROBE_STEPS), nudge=climb.draws)
         climb.draws += 1
-        climb.noise = widen_noise(usual, climb.furthest, share=AT_A_KINK / ROUNDING.factor)
-        check = compare_step(climb, rung)
+        check = compare_with_draw(climb, rung, usual, draw)
     if check.passed and climb.draws > before:
         told = f"{climb.draws - before} more draws were made, and showed rounding to jump as far"
         climb.notes.append(f"{rung}: {told}")
     return check
+
+
+def compare_with_draw(climb: Climb, rung: str, usual: Noise, draw: Iterator[Reading]) -> Check:
+    """Compares a rung with one more draw: as much of it is made as shows that rounding does not jump as far there."""
+    for shown, readings in groupby(draw, key=attrgetter("rung")):
+        climb.furthest = measure_noise(climb.first_steps()[1], readings, climb.furthest)
+        climb.noise = widen_noise(usual, climb.furthest, share=AT_A_KINK / ROUNDING.factor)
+        if shown == rung != "evaluation":  # that is read before, between and after the steps
+            check = compare_step(climb, rung)
+            if check.code == "beyond":
+                return check
+    return compare_step(climb, rung)
 
 
 def floor_of(noise: Noise) -> dict[str, float]:

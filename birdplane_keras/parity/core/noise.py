@@ -27,13 +27,13 @@ def measure_noise(side: Probe, draws: Iterable[Reading], before: Noise | None = 
         rung -> name of the tensor -> noise, in the tensor's unit.
     """
     tiny, share = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).eps)
-    noise = {
-        rung: {
-            name: before[rung][name] if before else max(tiny, share * float(np.abs(value).max(initial=0.0)))
-            for name, value in tensors.items()
+    if before is not None:
+        noise = {rung: dict(tensors) for rung, tensors in before.items()}
+    else:
+        noise = {
+            rung: {name: max(tiny, share * largest(value)) for name, value in tensors.items()}
+            for rung, tensors in side.tensors.items()
         }
-        for rung, tensors in side.tensors.items()
-    }
     for rung, name, value, _ in draws:
         apart = largest_difference(value, side.tensors[rung][name])
         noise[rung][name] = max(noise[rung][name], apart)
@@ -93,6 +93,11 @@ def widen_noise(noise: Noise, other: Noise, *, share: float = 1.0, at_most: floa
         return max(value, min(share * other[rung].get(name, 0.0), at_most * value))
 
     return {rung: {n: widen(rung, n, value) for n, value in tensors.items()} for rung, tensors in noise.items()}
+
+
+def largest(value: np.ndarray) -> float:
+    """Returns the largest absolute value of a tensor, 0 where it is empty, NaN where there is one."""
+    return max(abs(float(value.max())), abs(float(value.min()))) if value.size else 0.0
 
 
 def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:

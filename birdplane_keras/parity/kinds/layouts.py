@@ -20,11 +20,19 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
-    """From PyTorch's arrays to the view, and back; gradients may be `None`."""
+    """From PyTorch's arrays to the view, and back; gradients may be `None`.
+
+    Args:
+        read: Returns the view.
+        write: Returns arrays of a view and the present arrays.
+        read_gradient: As `read`, of gradients.
+        adds: Whether arrays are added up, so that the view of their gradients is not the sum of these.
+    """
 
     read: Callable[..., np.ndarray]
     write: Callable[[np.ndarray, Sequence[np.ndarray]], list[np.ndarray]]
     read_gradient: Callable[..., np.ndarray | None]
+    adds: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +199,7 @@ def summed() -> Joint:
         read=lambda first, second: first + second,
         write=lambda view, now: [view, np.zeros_like(view)],
         read_gradient=lambda first, second: second if first is None else first,
+        adds=True,
     )
 
 

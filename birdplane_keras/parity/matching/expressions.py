@@ -134,7 +134,8 @@ class TorchTensor:
     @property
     def joint(self) -> Joint:
         """What is read of the tensors, in the order of their names, and how it is written into them."""
-        return Joint(read=self._read, write=partial(write_back, self), read_gradient=self._read_gradient)
+        write = partial(write_back, self)
+        return Joint(read=self._read, write=write, read_gradient=self._read_gradient, adds=bool(self.added))
 
     def _read(self, *values: np.ndarray) -> np.ndarray:
         return self.value(dict(zip(self.names, values, strict=True)))

@@ -88,8 +88,9 @@ def shows(func: Any) -> bool:
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
-def value_of(tensor: torch.Tensor) -> Value:
-    """Returns what is kept of a tensor."""
+def value_of(array: torch.Tensor | np.ndarray) -> Value:
+    """Returns what is kept of a tensor or an array."""
+    tensor = torch.as_tensor(np.asarray(array, order="C")) if isinstance(array, np.ndarray) else array
     whole, half = not (tensor.is_floating_point() or tensor.is_complex()), tensor.dtype in HALVES
     if tensor.numel() == 0:
         return Value(shape=tuple(tensor.shape), statistics=np.zeros(5), whole=whole, half=half)

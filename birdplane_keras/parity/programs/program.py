@@ -39,16 +39,6 @@ class Value:
         """The largest absolute value."""
         return float(max(abs(self.statistics[3]), abs(self.statistics[4])))
 
-    @classmethod
-    def of(cls, array: np.ndarray) -> "Value":
-        """Returns what is kept of an array."""
-        flat = np.asarray(array, np.float64).reshape(-1)
-        flat = np.where(np.abs(flat) >= MASK, 0.0, flat)
-        bounds = (flat.min(), flat.max()) if flat.size else (0, 0)
-        numbers = (flat.sum(), np.abs(flat).sum(), (flat * flat).sum(), *bounds)
-        whole = not np.issubdtype(np.asarray(array).dtype, np.inexact)
-        return cls(shape=np.shape(array), statistics=np.array(numbers), whole=whole)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Line:

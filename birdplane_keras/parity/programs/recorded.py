@@ -29,9 +29,9 @@ def record_calls(
     run: KerasRun | TorchRun,
     rows: np.ndarray,
     wanted: Container[int] = (),
-    put: Mapping[int, torch.Tensor] | None = None,
+    put: Mapping[int, np.ndarray] | None = None,
     composed: Collection[Any] = (),
-    rounding: Container[int] = (),
+    kept_results: Container[int] = (),
 ) -> Recording:
     """Makes the next step of a run and returns what was recorded: its program, how each operation was called.
 
@@ -41,9 +41,9 @@ def record_calls(
         wanted: Numbers of operations of which the tensors that they take are kept in full.
         put: Operation -> the numbers that its result is given.
         composed: As `Recording` takes it.
-        rounding: As `Recording` takes it.
+        kept_results: As `Recording` takes it.
     """
-    recording = recording_of(run, wanted, put, composed, rounding)
+    recording = recording_of(run, wanted, put, composed, kept_results)
     with composing(composed), watching(run, recording):
         run.step(rows)
     return recording
@@ -65,14 +65,14 @@ def record_prediction(run: KerasRun | TorchRun, inputs: Any) -> tuple[Program, d
 def recording_of(
     run: KerasRun | TorchRun,
     wanted: Container[int] = (),
-    put: Mapping[int, torch.Tensor] | None = None,
+    put: Mapping[int, np.ndarray] | None = None,
     composed: Collection[Any] = (),
-    rounding: Container[int] = (),
+    kept_results: Container[int] = (),
 ) -> Recording:
     """Returns what records a run; its arguments are those of `record_calls`."""
     modules = run.module.named_modules() if isinstance(run, TorchRun) else ()
     names = {id(module): name for name, module in modules}
-    return Recording(names, lambda: weights_in(run), wanted, put, composed, rounding)
+    return Recording(names, lambda: weights_in(run), wanted, put, composed, kept_results)
 
 
 @contextlib.contextmanager
@@ -83,6 +83,7 @@ def watching(run: KerasRun | TorchRun, recording: Recording) -> Iterator[None]:
         yield
     finally:
         run.watch = contextlib.nullcontext()
+        recording.close()
 
 
 def weights_in(run: KerasRun | TorchRun) -> dict[int, str]:

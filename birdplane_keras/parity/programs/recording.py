@@ -13,7 +13,7 @@ import torch
 
 from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves, tree_map
 from birdplane_keras.parity.programs.composed import compose, is_composite
-from birdplane_keras.parity.programs.dispatched import COPIES, HALVES, parts, shows, tensors_in, value_of
+from birdplane_keras.parity.programs.dispatched import COPIES, parts, shows, tensors_in, value_of
 from birdplane_keras.parity.programs.frames import call_of, user_line
 from birdplane_keras.parity.programs.memory import Maker, geometry
 from birdplane_keras.parity.programs.program import (
@@ -64,7 +64,7 @@ class Recording(TorchDispatchMode):
         names: `id` of a module -> its name within the model.
         weights: Returns address of a weight's memory -> its name; asked when the first operation is made.
         wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`.
-        rounding: Numbers of operations of which what they make is kept, in `rounded`, if it is of a half type.
+        kept_results: Numbers of operations of which what they make is kept, in `results`.
         put: Operation -> the numbers that its result is given in place of its own.
         composed: Operations of ATen that are made in several others, and recorded as these.
     """
@@ -74,13 +74,13 @@ class Recording(TorchDispatchMode):
         names: Mapping[int, str],
         weights: Callable[[], Mapping[int, str]] = dict,
         wanted: Container[int] = (),
-        put: Mapping[int, torch.Tensor] | None = None,
+        put: Mapping[int, np.ndarray] | None = None,
         composed: Collection[Any] = (),
-        rounding: Container[int] = (),
+        kept_results: Container[int] = (),
     ) -> None:
         super().__init__()
         self._names, self._composed = names, set(composed)
-        self._weights_of, self._wanted, self._rounding, self._put = weights, wanted, rounding, put or {}
+        self._weights_of, self._wanted, self._kept_results, self._put = weights, wanted, kept_results, put or {}
         self._composing = False
         self._operations: list[Operation] = []
         self._makers: dict[int, Maker] = {}  # id of a storage that is alive -> who made what lies in it
@@ -89,11 +89,15 @@ class Recording(TorchDispatchMode):
         self._outside: dict[tuple, Value] = {}  # where a tensor from outside lies, and its version -> what it holds
         self.made: list[Made] = []  # one for each operation
         self.kept: dict[tuple[int, int], torch.Tensor] = {}  # operation and slot -> what was taken there
-        self.rounded: dict[int, torch.Tensor] = {}  # operation -> what it made
+        self.results: dict[int, torch.Tensor] = {}  # operation -> what it made
 
     def program(self) -> Program:
         """Returns what was recorded."""
         return Program(operations=list(self._operations))
+
+    def close(self) -> None:
+        """Lets go of what was watched: what was recorded is kept for longer than that."""
+        self._weights_of = dict
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -175,9 +179,9 @@ class Recording(TorchDispatchMode):
     ) -> None:
         number, node = len(self._operations), torch._C._current_autograd_node()
         if number in self._put:
-            made.copy_(self._put[number])
-        if number in self._rounding and made.dtype in HALVES:
-            self.rounded[number] = made.detach().clone()
+            made.copy_(torch.as_tensor(self._put[number]))
+        if number in self._kept_results:
+            self.results[number] = made.detach().clone()
         name = func._schema.name.partition("::")[2].removeprefix("_foreach_")
         made_by = None
         if node is None:

@@ -62,7 +62,7 @@ class PairBench:
 
     def __init__(self, pair: Pair, seed: int) -> None:
         check_pair(pair)
-        self.pair, self.seed = build_batches(pair, seed), seed
+        self.pair, self.seed, self.large = build_batches(pair, seed), seed, is_large(pair.torch_module)
         self.matching: Matching = match_pair(self.pair).updating(updated_tensors(pair))
         self.host = KerasHost(self.pair, self.matching)
         self._found = self.port()  # before any transfer
@@ -173,10 +173,14 @@ class PairBench:
         """The port's first steps, as they are or with the examples of each batch in another order."""
         yield from read_port(self.port(), plan, reorder=reorder)
 
-    def read_reference(self, plan: Rows, *, double: bool = False, nudge: int | None = None) -> Iterator[Reading]:
-        """The reference's first steps: as they are, in float64, or nudged."""
+    def read_reference(
+        self, plan: Rows, *, double: bool = False, nudge: int | None = None, gradients: Tensors | None = None
+    ) -> Iterator[Reading]:
+        """The reference's first steps: as they are, in float64, or nudged; or with other gradients in its first."""
         if not double:
-            yield from self._readings(self.reference(nudge=nudge, throughout=True), plan)
+            run = self.reference(nudge=nudge, throughout=True)
+            run.first_gradients = gradients
+            yield from self._readings(run, plan)
             return
         with self.host.asleep():  # numbers of twice the size
             yield from self._readings(self.double(), plan)
@@ -207,8 +211,7 @@ class PairBench:
 
     def programs(self) -> tuple[PortRun, ReferenceRun]:
         """Both sides from their start, step by step."""
-        large = is_large(self.pair.torch_module)
-        port = RestingRun(self.host) if large and RestingRun.fits(self.host) else self.port()
+        port = RestingRun(self.host) if self.large and RestingRun.fits(self.host) else self.port()
         return port, self._beside(self.reference())
 
     def port(self) -> KerasRun:
@@ -246,7 +249,7 @@ class PairBench:
         return self._beside(self.reference(nudge=nudge))
 
     def _beside(self, run: TorchRun) -> TorchRun | SleepingRun:
-        return SleepingRun(run) if is_large(self.pair.torch_module) else run
+        return SleepingRun(run) if self.large else run
 
     def _torch_run(self, **how: Any) -> TorchRun:
         return TorchRun(self.pair, self.matching, **how)

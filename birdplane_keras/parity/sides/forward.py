@@ -12,7 +12,6 @@ from birdplane_keras.parity.core.records import Counterparts, Reading, Role, Row
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.examples import describe_shapes, mapped, take, validation_inputs
 from birdplane_keras.parity.sides.keras_run import KerasRun, as_fit_gives, call
-from birdplane_keras.parity.sides.memory import is_large
 from birdplane_keras.parity.sides.modes import half_policy, half_type, modes_as_found
 from birdplane_keras.parity.sides.steps import EVALUATED, label
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -99,7 +98,7 @@ class ForwardBench(PairBench):
     @property
     def shows_layers(self) -> bool:  # type: ignore[override]  # of a large model it would take the memory of five
         """Whether layers are compared one by one where the forward pass agrees, too."""
-        return not is_large(self.pair.torch_module)
+        return not self.large
 
     def plan(self, steps: int) -> list[np.ndarray]:
         """The numbers of the examples of the first batch: no other is looked at."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.errors import errors_of_pair
+from birdplane_keras.parity.core.records import Tensors
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.optimizers.registry import nudge_settings
 from birdplane_keras.parity.pair import Pair
@@ -91,6 +92,7 @@ class TorchRun(TorchState):
         self.loss_rewrites: list[Rewrite] = []
         self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around what it computes
         self.update: Callable[[], None] | None = None  # in the place of clipping and the optimizer's step
+        self.first_gradients: Tensors | None = None  # of the whole loss, in the place of its own in the first step
         self.change_inputs: Callable[[tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]] | None = None
         self.change_outputs: Callable[[Any], Any] | None = None
         self._nudge = None if nudge is None else self._new_nudge(nudge)
@@ -166,6 +168,8 @@ class TorchRun(TorchState):
         (loss if every == 1 else loss / every).backward(inputs=self._trained())
         if on_gradients is not None:
             on_gradients(outputs)
+        if self.first_gradients is not None and self.schedule.steps == 0:
+            self.view.set_gradients(self.first_gradients, share=1 / every)
         if self.schedule.steps % every == every - 1:
             (self.update or self._make_update)()
             if self.zero_grad:  # after the update, not before the next: several runs wait for each other

@@ -51,6 +51,20 @@ class TorchView:
         match = self.matches[name]
         return match.view_torch(*(to_view(self._values[part]) for part in match.torch))[places]
 
+    def set_gradients(self, gradients: Tensors, share: float) -> None:
+        """Gives the parameters a share of other gradients in the place of their own; parameters that add up keep them.
+
+        Args:
+            gradients: Name -> gradient.
+            share: Of each.
+        """
+        for name, match in self.matches.items():
+            found = [self._parameters[part].grad for part in match.torch if part in self._parameters]
+            now = [gradient for gradient in found if gradient is not None]
+            if name in gradients and len(now) == len(match.torch) and not match.joint.adds:
+                for gradient, value in zip(now, match.to_torch(gradients[name], [*map(to_view, now)]), strict=True):
+                    gradient.copy_(torch.as_tensor(value)).mul_(share)
+
     def per_parameter(self, read: Callable[[Any], torch.Tensor | None]) -> Iterator[tuple[str, np.ndarray]]:
         """Yields name, and what is read of the parameters that a tensor has, where it is a gradient or the like.
 
