@@ -3,9 +3,10 @@
 import torch
 from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import _disable_current_modes as without_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ["TorchDispatchMode", "decomposition_table", "has_aliases", "tree_leaves", "tree_map"]
+__all__ = ["TorchDispatchMode", "decomposition_table", "has_aliases", "tree_leaves", "tree_map", "without_modes"]
 
 _ALONE = 2  # uses of a storage: by its one tensor, and by the Python object that asks
 

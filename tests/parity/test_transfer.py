@@ -7,8 +7,11 @@ import torch
 from keras import layers
 from torch import nn
 
+from birdplane_keras.parity.kinds.layouts import TensorMatch, as_is
+from birdplane_keras.parity.matching.expressions import TorchTensor
 from birdplane_keras.parity.matching.match import match_layers
 from birdplane_keras.parity.matching.transfer import TransferError, keras_to_torch, torch_to_keras
+from birdplane_keras.parity.sides.views import TorchView
 from parity.transfers import check_both_ways, last, port, stir
 
 MAPS = {
@@ -174,6 +177,31 @@ def test_the_gradients_of_matched_tensors_agree(rng):
     bias = next(match for match in matching.tensors if match.name == "gru.bias_ih_l0 + gru.bias_hh_l0")
     half = bias.gradient_from_torch(None, named["gru.bias_hh_l0"].grad.numpy())
     assert np.abs(half[0]).max() == 0 < np.abs(half[1]).max()
+    found = {name: parameter.grad.clone() for name, parameter in named.items()}
+    views = {m.name: m.gradient_from_torch(*(found[name].numpy() for name in m.torch)) for m in matching.tensors}
+    TorchView(module, matching).set_gradients({name: 4 * view for name, view in views.items()}, share=0.5)
+    for name, gradient in found.items():
+        assert torch.equal(named[name].grad, 2 * gradient), name
+
+
+def test_each_of_the_tensors_that_add_up_has_the_gradient_of_the_sum(rng):
+    a, b, c = (TorchTensor(name) for name in "abc")
+    made = np.concatenate([a[2:] + b, c])
+    now = [rng.normal(size=size) for size in (5, 3, 2)]
+    match = TensorMatch(
+        name="a + b + c",
+        keras="bias",
+        torch=made.names,
+        whole=False,
+        trainable=(True, True),
+        turn=as_is(),
+        joint=made.joint,
+    )
+    view = rng.normal(size=5)
+    first, second, third = match.gradient_to_torch(view, now)
+    np.testing.assert_array_equal(first, [*now[0][:2], *view[:3]])
+    np.testing.assert_array_equal(second, view[:3])
+    np.testing.assert_array_equal(third, view[3:])
 
 
 def test_a_gru_that_resets_before_is_refused_with_the_reason():

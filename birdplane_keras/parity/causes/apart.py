@@ -10,7 +10,8 @@ from birdplane_keras.parity.causes.hypothesis import Change, all_of
 from birdplane_keras.parity.causes.port_step import PortStep
 from birdplane_keras.parity.causes.proving import Search
 from birdplane_keras.parity.causes.search import closeness
-from birdplane_keras.parity.core.records import Probe
+from birdplane_keras.parity.core.records import Probe, Tensors
+from birdplane_keras.parity.core.shelf import Shelf
 from birdplane_keras.parity.programs.alignment import Known, Parting, foreign_behind, measure, part
 from birdplane_keras.parity.programs.dispatched import value_of
 from birdplane_keras.parity.programs.program import BACKWARD, Operation, Program
@@ -33,16 +34,18 @@ class Sides:
 
     def __init__(self, case: Case, port: PortStep) -> None:
         self.case, self.port = case, port
-        self.recorded = record_calls(case.changed_run(), port.rows)
+        names, rung, run = differing(case), case.rung, case.changed_run()
+        self.recorded = record_calls(run, port.rows)
         self.reference = self.recorded.program()
-        self._noise = measure(self.reference, copies(case.bench, lambda run: record(run, port.rows), case.changes))
-        names, rung = differing(case), case.rung
-        port_ends, reference_ends = (
-            [value_of(side.tensors[rung][name]) for name in names] for side in (case.port, case.reference)
-        )
-        self.ends = (port_ends, reference_ends)
-        # Where the gradients agree, whatever each side makes in its backward pass is no difference.
-        self.settled = () if rung in ABOVE_AUTOGRAD else (BACKWARD,)
+        ours = case.port.tensors[rung]
+        if case.gradients_agree:  # the update is made with the port's: what each makes before it is no difference
+            theirs: Tensors = Shelf.of(names, run.read)
+            self._noise = np.zeros((len(self.reference), 5))
+        else:
+            theirs = case.reference.tensors[rung]
+            self._noise = measure(self.reference, copies(case.bench, lambda run: record(run, port.rows), case.changes))
+        self.settled = (BACKWARD,) if case.gradients_agree else ()
+        self.ends = ([value_of(ours[name]) for name in names], [value_of(theirs[name]) for name in names])
 
     def search(self) -> Search | None:
         """Returns what looks for operations of the port that explain it; `None` where none can stand there."""

@@ -10,8 +10,7 @@ import numpy as np
 from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.core.check import Check
 from birdplane_keras.parity.core.climb import Climb
-from birdplane_keras.parity.core.first_steps import PROBE_STEPS
-from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
+from birdplane_keras.parity.core.records import UPDATES, Probe
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.bench import PairBench
@@ -74,10 +73,16 @@ class Case:
             change(run)
 
     def changed_run(self) -> TorchRun:
-        """Returns a run of the reference, at its start, changed so."""
+        """Returns a changed run of the reference, at its start; with the port's first gradients where they agree."""
         run = self.bench.reference()
+        run.first_gradients = self.port.tensors["gradients"] if self.gradients_agree else None
         self.change(run)
         return run
+
+    @property
+    def gradients_agree(self) -> bool:
+        """Whether both sides' gradients were seen to agree."""
+        return self.rung in UPDATES
 
     def probe(
         self, changes: Sequence[Callable[[TorchRun], None]], until: str | None = None, *, nudge: int | None = None
@@ -93,7 +98,7 @@ class Case:
             until: The one rung that is looked at; `None`: all of them.
             nudge: Of a copy that rounds otherwise, from 0.
         """
-        agree = self.rung not in STEP_RUNGS[: STEP_RUNGS.index("first_update")]
+        agree = self.gradients_agree
         ports = agree or nudge == 0
 
         def change(run: TorchRun) -> None:
@@ -107,10 +112,10 @@ class Case:
         """Returns what is left to explain, once the reference is changed."""
         return replace(self, failed=failed, changes=changes, changed=changed, _supposed=None)
 
-    @cached_property
+    @property
     def plan(self) -> list[np.ndarray]:
         """The batches of the first steps."""
-        return self.bench.plan(PROBE_STEPS)
+        return self.climb.plan
 
     @cached_property
     def called_layers(self) -> list[Any]:

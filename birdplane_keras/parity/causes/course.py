@@ -15,7 +15,6 @@ from birdplane_keras.parity.causes.schedules import describe_rates
 from birdplane_keras.parity.causes.search import Search
 from birdplane_keras.parity.core.compare import one_ulp
 from birdplane_keras.parity.core.finding import Finding
-from birdplane_keras.parity.core.first_steps import PROBE_STEPS
 from birdplane_keras.parity.core.noise import largest_difference
 from birdplane_keras.parity.core.records import Rows, Tensors
 from birdplane_keras.parity.core.tolerances import ENVELOPE
@@ -52,7 +51,7 @@ class Parting:
 def explain_course(case: Case, hypotheses: Sequence[Hypothesis]) -> list[Finding]:
     """Returns the first known mistake that leads the reference where the port went; else where the two rates part."""
     place = case.failed.place
-    broke = PROBE_STEPS if place is None or place.step is None else place.step
+    broke = len(case.plan) if place is None or place.step is None else place.step
     steps = min(broke + BEYOND, case.climb.steps)
     bench, plan = case.bench, case.bench.plan(steps)
     port, reference = follow(bench.port(), plan, case.budget), follow(bench.reference(), plan, case.budget)

@@ -19,7 +19,7 @@ from birdplane_keras.parity.causes.walk import Found, Told, Walk, record_port, s
 from birdplane_keras.parity.core.check import Check, first_failure
 from birdplane_keras.parity.core.climb import Climb
 from birdplane_keras.parity.core.finding import UNKNOWN, Finding
-from birdplane_keras.parity.core.records import STEP_RUNGS
+from birdplane_keras.parity.core.records import STEP_RUNGS, UPDATES
 from birdplane_keras.parity.sides.bench import PairBench
 
 OPERATIONS = ("different_operation", "added_operation", "missing_operation")  # what no known mistake names
@@ -135,7 +135,7 @@ def explain_layer(case: Case) -> Finding | None:
 
 def explain_update(case: Case) -> Finding | None:
     """Returns that the two optimizers differ, if the port makes every step with the reference's in place of its own."""
-    if case.rung not in registry.UPDATES or case.rung not in STEP_RUNGS or case.budget.spent or not case.pair.trains:
+    if case.rung not in UPDATES or case.rung not in STEP_RUNGS or case.budget.spent or not case.pair.trains:
         return None
     made = pytorchs_optimizer(case)
     if made is None:
@@ -223,7 +223,7 @@ def describe_place(told: Told, rung: str, rest: str, *, proved: bool) -> Finding
 
 def named_otherwise(case: Case) -> list[Finding]:
     """Returns what is known of a place that no known mistake of the reference explains; unknown, or nothing."""
-    if case.rung in registry.UPDATES:
+    if case.rung in UPDATES:
         return in_doubt(case)
     mended = None if case.changes else explain_layer(case)
     return [] if mended is None else [mended]

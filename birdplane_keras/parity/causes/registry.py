@@ -26,6 +26,7 @@ from birdplane_keras.parity.causes import (
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis
 from birdplane_keras.parity.core.finding import Finding
+from birdplane_keras.parity.core.records import UPDATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,6 @@ class Source:
     rungs: tuple[str, ...]
     suppose: Callable[[Case], Iterable[Hypothesis]]
 
-
-UPDATES = ("first_update", "optimizer_state", "evaluation", "trajectory")  # where a small difference may show first
 
 READERS: list[Reader] = [
     Reader(rungs=("data",), read=feeding.read_data),

@@ -7,6 +7,7 @@ from birdplane_keras.errors import BirdplaneError, first_line
 from birdplane_keras.parity.causes import registry
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis
+from birdplane_keras.parity.core.records import UPDATES
 
 
 def asked(source: Callable[[Case], Iterable[Any]], case: Case) -> list[Any]:
@@ -22,7 +23,7 @@ def asked(source: Callable[[Case], Iterable[Any]], case: Case) -> list[Any]:
 
 def suppose(case: Case) -> list[Hypothesis]:
     """Returns the hypotheses for the rung, the likeliest first: those about the layer that differs before others."""
-    asked_of = [source for source in registry.HYPOTHESES if case.pair.trains or source.rungs != registry.UPDATES]
+    asked_of = [source for source in registry.HYPOTHESES if case.pair.trains or source.rungs != UPDATES]
     sources = [source.suppose for source in asked_of if case.rung in source.rungs]
     found = [hypothesis for source in sources for hypothesis in asked(source, case)]
     place = case.failed.place

@@ -130,6 +130,11 @@ def suppose_biases(case: Case) -> Iterator[Hypothesis]:
 
 def freeze_second_bias(run: TorchRun, name: str) -> None:
     """Leaves the recurrent biases of a module untrained."""
-    for key, parameter in get(run, name).named_parameters():
-        if key.startswith("bias_hh"):
-            parameter.register_hook(lambda gradient: gradient * 0)
+    biases = [parameter for key, parameter in get(run, name).named_parameters() if key.startswith("bias_hh")]
+
+    def freeze() -> None:
+        for bias in biases:
+            if bias.grad is not None:
+                bias.grad.zero_()
+
+    run.before_update.append(freeze)

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from birdplane_keras.parity.core.bench import Bench
 from birdplane_keras.parity.core.disk import sha256_of
@@ -11,6 +14,9 @@ from birdplane_keras.parity.core.records import Layers, Probe, Tensors
 
 if TYPE_CHECKING:
     from birdplane_keras.parity.core.training import Training
+
+
+PROBE_STEPS = 5  # enough for an optimizer's state, a schedule's first rates and moving statistics to show
 
 
 @dataclass(kw_only=True)
@@ -48,6 +54,11 @@ class Climb:
     training: "Training | None" = None
     hashes: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def plan(self) -> list[np.ndarray]:
+        """The batches of the first steps, (B,) numbers of examples each; of a large model not more than asked for."""
+        return self.bench.plan(min(PROBE_STEPS, max(self.steps, 1)) if self.bench.large else PROBE_STEPS)
 
     def first_steps(self) -> tuple[Probe, Probe]:
         """Returns both sides' first steps, the port's first.

@@ -15,6 +15,7 @@ Rows = Sequence[np.ndarray]  # the numbers of each batch's examples
 
 STEP_RUNGS = ("forward", "loss", "gradients", "first_update", "optimizer_state", "evaluation")
 FORWARD_RUNGS = ("forward", "evaluation")  # of these, which a forward pass shows
+UPDATES = ("first_update", "optimizer_state", "evaluation", "trajectory")  # which come after the gradients
 
 
 class Role(StrEnum):

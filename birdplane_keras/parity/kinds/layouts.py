@@ -26,7 +26,7 @@ class Joint:
         read: Returns the view.
         write: Returns arrays of a view and the present arrays.
         read_gradient: As `read`, of gradients.
-        adds: Whether arrays are added up, so that the view of their gradients is not the sum of these.
+        adds: Whether arrays are added up: the view's gradient is that of each, and not the sum of theirs.
     """
 
     read: Callable[..., np.ndarray]
@@ -81,6 +81,19 @@ class TensorMatch:
     def to_torch(self, view: np.ndarray, now: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns new PyTorch values, of a view and the present ones."""
         return [np.array(value, order="C") for value in self.joint.write(view, now)]
+
+    def gradient_to_torch(self, view: np.ndarray, now: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns new gradients, of a view and the present ones: of tensors that add up each has the sum's."""
+        if not self.joint.adds:
+            return self.to_torch(view, now)
+        made = []
+        for place, gradient in enumerate(now):
+            numbers = [np.zeros(other.shape, np.int64) for other in now]
+            numbers[place] = 1 + np.arange(gradient.size).reshape(gradient.shape)  # where the view shows this one
+            flat = np.concatenate([np.zeros(1, gradient.dtype), gradient.reshape(-1)])
+            flat[self.joint.read(*numbers).reshape(-1)] = view.reshape(-1)
+            made.append(flat[1:].reshape(gradient.shape))
+        return made
 
     def gradient_from_torch(self, *gradients: np.ndarray | None) -> np.ndarray | None:
         """Returns the view of gradients, which may share their memory.

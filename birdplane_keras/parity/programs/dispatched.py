@@ -104,9 +104,10 @@ def value_of(array: torch.Tensor | np.ndarray) -> Value:
 
 def statistics_of(block: torch.Tensor) -> torch.Tensor:
     """Returns the statistics of some numbers, as `Value` has them, (5,) float64."""
-    block = block.to(torch.float64)
     low, high = torch.aminmax(block)
+    block = block.to(torch.float64)
     if not max(-float(low), float(high)) < MASK:  # what a mask puts there would hide all else; what is no number stays
         block = torch.where(block.abs() >= MASK, 0.0, block)
         low, high = torch.aminmax(block)
-    return torch.stack([block.sum(), block.abs().sum(), block.square().sum(), low, high])
+    norm = torch.linalg.vector_norm  # in one pass, without a copy
+    return torch.stack([block.sum(), norm(block, 1), norm(block).square(), low.double(), high.double()])

@@ -92,6 +92,7 @@ class TorchRun(TorchState):
         self.loss_rewrites: list[Rewrite] = []
         self.watch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # around what it computes
         self.update: Callable[[], None] | None = None  # in the place of clipping and the optimizer's step
+        self.before_update: list[Callable[[], None]] = []  # after the gradients are there, and before any clipping
         self.first_gradients: Tensors | None = None  # of the whole loss, in the place of its own in the first step
         self.change_inputs: Callable[[tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]] | None = None
         self.change_outputs: Callable[[Any], Any] | None = None
@@ -170,6 +171,8 @@ class TorchRun(TorchState):
             on_gradients(outputs)
         if self.first_gradients is not None and self.schedule.steps == 0:
             self.view.set_gradients(self.first_gradients, share=1 / every)
+        for change in self.before_update:
+            change()
         if self.schedule.steps % every == every - 1:
             (self.update or self._make_update)()
             if self.zero_grad:  # after the update, not before the next: several runs wait for each other

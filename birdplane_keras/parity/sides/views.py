@@ -13,6 +13,7 @@ from birdplane_keras.parity.kinds.layouts import TensorMatch
 from birdplane_keras.parity.matching.ledger import tensors_of
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.private_keras import variables_of
+from birdplane_keras.parity.private_torch import without_modes
 from birdplane_keras.parity.sides.arrays import to_view
 
 
@@ -52,18 +53,21 @@ class TorchView:
         return match.view_torch(*(to_view(self._values[part]) for part in match.torch))[places]
 
     def set_gradients(self, gradients: Tensors, share: float) -> None:
-        """Gives the parameters a share of other gradients in the place of their own; parameters that add up keep them.
+        """Gives the parameters that have gradients a share of others in their place.
 
         Args:
             gradients: Name -> gradient.
             share: Of each.
         """
         for name, match in self.matches.items():
-            found = [self._parameters[part].grad for part in match.torch if part in self._parameters]
-            now = [gradient for gradient in found if gradient is not None]
-            if name in gradients and len(now) == len(match.torch) and not match.joint.adds:
-                for gradient, value in zip(now, match.to_torch(gradients[name], [*map(to_view, now)]), strict=True):
-                    gradient.copy_(torch.as_tensor(value)).mul_(share)
+            weights = [self._parameters[part] for part in match.torch if part in self._parameters]
+            if name not in gradients or len(weights) < len(match.torch):
+                continue
+            with without_modes():  # nobody who watches the step sees this
+                now = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+                made = match.gradient_to_torch(gradients[name] * np.float32(share), [*map(to_view, now)])
+                for gradient, value in zip(now, made, strict=True):
+                    gradient.copy_(torch.as_tensor(value))
 
     def per_parameter(self, read: Callable[[Any], torch.Tensor | None]) -> Iterator[tuple[str, np.ndarray]]:
         """Yields name, and what is read of the parameters that a tensor has, where it is a gradient or the like.
