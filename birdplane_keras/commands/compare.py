@@ -52,7 +52,7 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         "--search-seconds",
         type=float,
         metavar="S",
-        help="how long to look for the cause of a difference of --pair (default: what the pair says, else 60)",
+        help="how long to look for the cause of a difference of --pair (default: what the pair says, else 60, or 120)",
     )
     parser.add_argument(
         "--verify", type=Path, metavar="FILE", help="run what a certificate.json or report.json says, and compare"

@@ -70,7 +70,8 @@ class Pair:
         validation_data: Inputs and targets (M, ...) to predict at the end. `None`: the first 256 examples of `data`.
         keras_loss: Returns the loss of the port's last step, for a model whose step is traced and replayed. `None`:
             the judge listens to `compute_loss`.
-        search_seconds: How long the judge may look for the cause of a difference. It says what it did not try.
+        search_seconds: How long the judge may look for the cause of a difference. It says what it did not try. `None`:
+            60 seconds, or 120 where the reference has 64 MiB of weights or more.
         source: Where the pair comes from, `package.module:function`, so that a certificate can be verified.
 
     Source: `keras.Model.train_on_batch` and the plain training loop of PyTorch's tutorials.
@@ -103,7 +104,7 @@ class Pair:
     initialisation: bool = True
     validation_data: tuple[Any, Any] | None = None
     keras_loss: Callable[[], torch.Tensor] | None = None
-    search_seconds: float = 60.0
+    search_seconds: float | None = None
     source: str | None = None
 
     @property
@@ -137,8 +138,9 @@ class Pair:
             if getattr(self, field) not in known:
                 raise PairError(f"expected {field} among {', '.join(known)}, received {getattr(self, field)!r}")
         for field, least in (("batch_size", 1), ("accumulation_steps", 1), ("search_seconds", 0)):
-            if not getattr(self, field) >= least:
-                raise PairError(f"expected {field} of at least {least}, received {getattr(self, field)}")
+            value = getattr(self, field)
+            if value is not None and not value >= least:
+                raise PairError(f"expected {field} of at least {least}, received {value}")
 
 
 def turn_of(pair: Pair) -> Callable[[Any], Any]:

@@ -84,7 +84,7 @@ def explain_course(case: Case, hypotheses: Sequence[Hypothesis]) -> list[Finding
                 for part in mistake.members
             ]
             return try_advice(case, advised, lambda: leads_to(follow(bench.port(), plan), reference, spread, drift))
-    untried = search.describe_untried(case.pair.search_seconds)
+    untried = search.describe_untried(round(case.budget.seconds))
     case.untried += [untried] if untried else []
     return rates_part(case.rung, parting)
 

@@ -22,6 +22,7 @@ from birdplane_keras.parity.core.finding import UNKNOWN, Finding
 from birdplane_keras.parity.core.records import STEP_RUNGS, UPDATES
 from birdplane_keras.parity.sides.bench import PairBench
 
+SECONDS, SECONDS_FOR_LARGE = 60.0, 120.0  # for the search, where the pair says nothing
 OPERATIONS = ("different_operation", "added_operation", "missing_operation")  # what no known mistake names
 Parting = Mapping[str, Sequence[str]]
 
@@ -31,10 +32,16 @@ def diagnose(bench: PairBench, checks: Sequence[Check], climb: Climb) -> list[Fi
     failed = first_failure(checks)
     if failed is None:
         return []
-    case = Case(bench=bench, failed=failed, climb=climb, budget=Budget(bench.pair.search_seconds))
+    case = Case(bench=bench, failed=failed, climb=climb, budget=budget_of(bench))
     found = with_rates(case, merge(explain(case)) or in_doubt(case))
     climb.notes += dict.fromkeys(case.untried)
     return found
+
+
+def budget_of(bench: PairBench) -> Budget:
+    """Returns the time that the search for causes has: as the pair says, else the usual."""
+    stated = bench.pair.search_seconds
+    return Budget((SECONDS_FOR_LARGE if bench.large else SECONDS) if stated is None else stated)
 
 
 def in_doubt(case: Case) -> list[Finding]:

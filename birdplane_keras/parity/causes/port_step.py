@@ -37,7 +37,7 @@ class PortStep:
         other = None
         if len(fewer) < len(self.rows):
             with contextlib.suppress(Exception):  # a model that takes so many examples and no others
-                other = record_calls(self._case.bench.port(), fewer).made
+                other = record_calls(self._case.bench.port(), fewer, measured=False).made
         return with_rows(self.recording.made, other, len(self.rows), len(fewer))
 
     def examples(self, rows: np.ndarray) -> list[torch.Tensor]:
@@ -56,7 +56,7 @@ class PortStep:
         if all(place in self.kept for place in region.inputs) and halves <= self.rounded.keys():
             return
         wanted = {number for number, _ in region.inputs}
-        again = record_calls(self._case.bench.port(), self.rows, wanted, kept_results=halves)
+        again = record_calls(self._case.bench.port(), self.rows, wanted, kept_results=halves, measured=False)
         if [made.function for made in again.made] != [made.function for made in self.recording.made]:
             raise NotReplayedError("the port makes other operations each time")
         self.kept |= {place: again.kept[place] for place in region.inputs}

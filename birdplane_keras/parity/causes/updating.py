@@ -97,7 +97,7 @@ class Updating:
             if self._places and budget.spent:
                 self._case.untried.append(f"the updates behind step {number} were not compared place by place")
                 break
-            port, reference = self._port(number), self._reference(number)
+            port, reference = (self._step(made(number), number) for made in (self._port, self._reference))
             names = sorted(set(port.after) & set(reference.after))
             self._trained |= {name: reference.after[name].ndim for name in names}
             if any(self._apart(name, port.before[name], reference.before[name]) for name in names):
@@ -126,28 +126,27 @@ class Updating:
         shown = ", ".join(sorted(names)[:MOST_NAMED])
         return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
-    def _port(self, number: int, wanted: Collection[int] = (), kept_results: Collection[int] = ()) -> Step:
-        return self._step(self._case.bench.port(), number, wanted, kept_results)
+    def _port(self, number: int) -> KerasRun:
+        """Returns the port before a step."""
+        run = self._case.bench.port()
+        for rows in self._plan[:number]:
+            run.step(rows)
+        return run
 
-    def _reference(self, number: int, wanted: Collection[int] = ()) -> Step:
-        return self._step(self._case.changed_run(), number, wanted, (), self._puts)
-
-    def _step(
-        self,
-        run: Run,
-        number: int,
-        wanted: Collection[int],
-        kept_results: Collection[int],
-        puts: Sequence[Put] = (),
-    ) -> Step:
-        """Returns a step of a run, which is at its start, after those before it."""
-        for earlier in range(number):
-            if earlier < len(puts) and puts[earlier]:
-                record_calls(run, self._plan[earlier], (), puts[earlier])
+    def _reference(self, number: int) -> TorchRun:
+        """Returns the reference before a step, with what the port has behind each earlier one."""
+        run = self._case.changed_run()
+        for rows, put in zip(self._plan[:number], self._puts, strict=True):
+            if put:
+                record_calls(run, rows, put=put, measured=False)
             else:
-                run.step(self._plan[earlier])
+                run.step(rows)
+        return run
+
+    def _step(self, run: Run, number: int) -> Step:
+        """Makes the step that a run is before."""
         before = run.weights(trainable=True)
-        recording = record_calls(run, self._plan[number], wanted, kept_results=kept_results)
+        recording = record_calls(run, self._plan[number])
         after = run.weights(trainable=True)
         return Step(recording=recording, program=recording.program(), before=before, after=after)
 
@@ -175,7 +174,10 @@ class Updating:
                     end = moved(port.program, parting.port[0], smallest.port, each.port)
                     at = moved(reference.program, parting.reference[0], smallest.reference, each.reference)
                     made[end] = each.name, at
-            results = self._port(number, kept_results=made.keys()).recording.results if made else {}
+            if not made:
+                continue
+            again = record_calls(self._port(number), self._plan[number], kept_results=made.keys(), measured=False)
+            results = again.results
             for end, (name, at) in made.items():
                 yield at, to_view(self._turn(name)(results.pop(end), reference.program[at].value.shape))
 
@@ -201,7 +203,7 @@ class Updating:
         for side, make, end in ((port, self._port, weight.port), (reference, self._reference, weight.reference)):
             made = side.recording.made
             wanted = {first_of_call(made, operation) for operation in behind(side.program, end)}
-            again = make(number, wanted).recording
+            again = record_calls(make(number), self._plan[number], wanted, measured=False)
             if [each.function for each in again.made] != [each.function for each in made]:
                 return None
             updates.append(Update(side.program, made, again.kept, end))

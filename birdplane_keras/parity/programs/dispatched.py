@@ -88,6 +88,11 @@ def shows(func: Any) -> bool:
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
+def shape_of(tensor: torch.Tensor) -> Value:
+    """Returns a value of which nothing but the shape is known."""
+    return Value(shape=tuple(tensor.shape), statistics=np.full(5, np.nan))
+
+
 def value_of(array: torch.Tensor | np.ndarray) -> Value:
     """Returns what is kept of a tensor or an array."""
     tensor = torch.as_tensor(np.asarray(array, order="C")) if isinstance(array, np.ndarray) else array

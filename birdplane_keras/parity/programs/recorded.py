@@ -32,6 +32,8 @@ def record_calls(
     put: Mapping[int, np.ndarray] | None = None,
     composed: Collection[Any] = (),
     kept_results: Container[int] = (),
+    *,
+    measured: bool = True,
 ) -> Recording:
     """Makes the next step of a run and returns what was recorded: its program, how each operation was called.
 
@@ -42,8 +44,9 @@ def record_calls(
         put: Operation -> the numbers that its result is given.
         composed: As `Recording` takes it.
         kept_results: As `Recording` takes it.
+        measured: As `Recording` takes it.
     """
-    recording = recording_of(run, wanted, put, composed, kept_results)
+    recording = recording_of(run, wanted, put, composed, kept_results, measured=measured)
     with composing(composed), watching(run, recording):
         run.step(rows)
     return recording
@@ -68,11 +71,13 @@ def recording_of(
     put: Mapping[int, np.ndarray] | None = None,
     composed: Collection[Any] = (),
     kept_results: Container[int] = (),
+    *,
+    measured: bool = True,
 ) -> Recording:
     """Returns what records a run; its arguments are those of `record_calls`."""
     modules = run.module.named_modules() if isinstance(run, TorchRun) else ()
     names = {id(module): name for name, module in modules}
-    return Recording(names, lambda: weights_in(run), wanted, put, composed, kept_results)
+    return Recording(names, lambda: weights_in(run), wanted, put, composed, kept_results, measured=measured)
 
 
 @contextlib.contextmanager

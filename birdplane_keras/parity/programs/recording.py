@@ -13,7 +13,7 @@ import torch
 
 from birdplane_keras.parity.private_torch import TorchDispatchMode, tree_leaves, tree_map
 from birdplane_keras.parity.programs.composed import compose, is_composite
-from birdplane_keras.parity.programs.dispatched import COPIES, parts, shows, tensors_in, value_of
+from birdplane_keras.parity.programs.dispatched import COPIES, parts, shape_of, shows, tensors_in, value_of
 from birdplane_keras.parity.programs.frames import call_of, user_line
 from birdplane_keras.parity.programs.memory import Maker, geometry
 from birdplane_keras.parity.programs.program import (
@@ -65,6 +65,7 @@ class Recording(TorchDispatchMode):
         weights: Returns address of a weight's memory -> its name; asked when the first operation is made.
         wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`.
         kept_results: Numbers of operations of which what they make is kept, in `results`.
+        measured: Whether the values are looked at: of a step that was recorded before only what is to be kept matters.
         put: Operation -> the numbers that its result is given in place of its own.
         composed: Operations of ATen that are made in several others, and recorded as these.
     """
@@ -77,8 +78,11 @@ class Recording(TorchDispatchMode):
         put: Mapping[int, np.ndarray] | None = None,
         composed: Collection[Any] = (),
         kept_results: Container[int] = (),
+        *,
+        measured: bool = True,
     ) -> None:
         super().__init__()
+        self._value_of = value_of if measured else shape_of
         self._names, self._composed = names, set(composed)
         self._weights_of, self._wanted, self._kept_results, self._put = weights, wanted, kept_results, put or {}
         self._composing = False
@@ -152,19 +156,19 @@ class Recording(TorchDispatchMode):
 
     def _source(self, tensor: torch.Tensor) -> Source:
         if tensor.layout != torch.strided:
-            return Source(made=None, value=value_of(tensor))
+            return Source(made=None, value=self._value_of(tensor))
         storage = tensor.untyped_storage()
         maker = self._makers.get(id(storage))
         number, exact = (None, False) if maker is None else maker.of(tensor)
         weight = self._weights.get(storage.data_ptr(), "")
         if number is not None:
-            value = self._operations[number].value if exact else value_of(tensor)
+            value = self._operations[number].value if exact else self._value_of(tensor)
             return Source(made=number, value=value, weight=weight)
         if not weight:
-            return Source(made=None, value=value_of(tensor))
+            return Source(made=None, value=self._value_of(tensor))
         key = (storage.data_ptr(), geometry(tensor), tensor._version)
         if key not in self._outside:
-            self._outside[key] = value_of(tensor)
+            self._outside[key] = self._value_of(tensor)
         return Source(made=None, value=self._outside[key], weight=weight)
 
     def _note(
@@ -191,7 +195,7 @@ class Recording(TorchDispatchMode):
             made_by = self._forward.get(node._sequence_nr())
             line, layer = (None, "") if made_by is None else _where(self._operations[made_by])
             phase = BACKWARD
-        value = value_of(made)
+        value = self._value_of(made)
         same = bool(sources) and np.array_equal(sources[0].value.statistics, value.statistics, equal_nan=True)
         whole_source = same and sources[0].value.size == value.size
         self._operations.append(

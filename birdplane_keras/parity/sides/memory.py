@@ -24,7 +24,10 @@ def is_large(module: torch.nn.Module) -> bool:
 
 
 def make_room(*, large: bool) -> None:
-    """Frees what nothing uses any longer, where another copy of a large model is made: runs know their own changes."""
+    """Frees what nothing uses any longer, where another copy of a large model is made: runs know their own changes.
+
+    Within `memory_given_back` only what was made since is looked at.
+    """
     if large:
         gc.collect()
     give_back_memory(large=large)
@@ -43,17 +46,33 @@ def memory_given_back(module: Any) -> Iterator[None]:
 
     Afterwards glibc does as in a program that has freed large arrays; it cannot be asked what it did before.
     """
-    large = isinstance(module, torch.nn.Module) and is_large(module)
-    mallopt = of_glibc("mallopt") if large and GIVEN not in os.environ else None
-    if mallopt is None:
+    if not isinstance(module, torch.nn.Module) or not is_large(module):
         yield
         return
-    mallopt(M_MMAP_THRESHOLD, OF_ITS_OWN)
+    mallopt = of_glibc("mallopt") if GIVEN not in os.environ else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, OF_ITS_OWN)
+    try:
+        with old_objects_left_alone():
+            yield
+    finally:
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, USUAL)
+            mallopt(M_TRIM_THRESHOLD, 2 * USUAL)
+
+
+@contextlib.contextmanager
+def old_objects_left_alone() -> Iterator[None]:
+    """Within it, the garbage collector looks at new objects only: the libraries have a million that stay."""
+    if gc.get_freeze_count():  # somebody has said so before, and knows until when
+        yield
+        return
+    gc.collect()
+    gc.freeze()
     try:
         yield
     finally:
-        mallopt(M_MMAP_THRESHOLD, USUAL)
-        mallopt(M_TRIM_THRESHOLD, 2 * USUAL)
+        gc.unfreeze()
 
 
 def of_glibc(name: str) -> Callable[..., int] | None:
