@@ -37,7 +37,7 @@ class PortStep:
         other = None
         if len(fewer) < len(self.rows):
             with contextlib.suppress(Exception):  # a model that takes so many examples and no others
-                other = record_calls(self._case.bench.port(), fewer, measured=False).made
+                other = record_calls(self._case.bench.port(), fewer).made
         return with_rows(self.recording.made, other, len(self.rows), len(fewer))
 
     def examples(self, rows: np.ndarray) -> list[torch.Tensor]:

@@ -65,7 +65,7 @@ class Recording(TorchDispatchMode):
         weights: Returns address of a weight's memory -> its name; asked when the first operation is made.
         wanted: Numbers of operations of which the tensors that they take are kept in full, in `kept`.
         kept_results: Numbers of operations of which what they make is kept, in `results`.
-        measured: Whether the values are looked at: of a step that was recorded before only what is to be kept matters.
+        measured: Whether the values are looked at: where a step is made once more, only what is to be kept matters.
         put: Operation -> the numbers that its result is given in place of its own.
         composed: Operations of ATen that are made in several others, and recorded as these.
     """
