@@ -115,7 +115,7 @@ class Accumulating(keras.Model):
     """A model whose own step goes on with the gradients that the last one left."""
 
     def train_step(self, data):
-        raise NotImplementedError
+        raise NotImplementedError  # nobody makes a step here
 
 
 def test_a_port_whose_own_step_may_go_on_with_its_gradients_keeps_them():

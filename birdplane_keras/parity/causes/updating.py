@@ -167,19 +167,19 @@ class Updating:
             smallest = min(alike, key=lambda each: reference.after[each.name].size)
             updates = self._updates(number, smallest, port, reference)
             partings = [] if updates is None else places_apart(*updates, self._turn(smallest.name))
-            made: dict[int, tuple[str, int]] = {}  # operation of the port -> weight, operation of the reference
+            ends: list[tuple[str, int, int]] = []  # weight, operation of the port and of the reference
             for parting in partings:
                 self._note(parting, smallest, alike, port.program, reference.program)
                 for each in alike:
                     end = moved(port.program, parting.port[0], smallest.port, each.port)
                     at = moved(reference.program, parting.reference[0], smallest.reference, each.reference)
-                    made[end] = each.name, at
-            if not made:
+                    ends.append((each.name, end, at))
+            if not ends:
                 continue
-            again = record_calls(self._port(number), self._plan[number], kept_results=made.keys(), measured=False)
-            results = again.results
-            for end, (name, at) in made.items():
-                yield at, to_view(self._turn(name)(results.pop(end), reference.program[at].value.shape))
+            wanted = {end for _, end, _ in ends}
+            again = record_calls(self._port(number), self._plan[number], kept_results=wanted, measured=False)
+            for name, end, at in ends:
+                yield at, to_view(self._turn(name)(again.results[end], reference.program[at].value.shape))
 
     def _note(self, parting: Parting, weight: Ends, alike: Sequence[Ends], port: Program, reference: Program) -> None:
         everywhere = Parting(

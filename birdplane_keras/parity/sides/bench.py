@@ -58,10 +58,10 @@ class PairBench:
 
     exact_data = False
     forward_only = False
-    shows_layers = False
 
     def __init__(self, pair: Pair, seed: int) -> None:
         check_pair(pair)
+        self.shows_layers = False
         self.pair, self.seed, self.large = build_batches(pair, seed), seed, is_large(pair.torch_module)
         self.matching: Matching = match_pair(self.pair).updating(updated_tensors(pair))
         self.host = KerasHost(self.pair, self.matching)

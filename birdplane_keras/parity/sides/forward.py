@@ -9,6 +9,7 @@ import torch
 
 from birdplane_keras.errors import errors_of_pair
 from birdplane_keras.parity.core.records import Counterparts, Reading, Role, Rows, States, Tensors
+from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.examples import describe_shapes, mapped, take, validation_inputs
 from birdplane_keras.parity.sides.keras_run import KerasRun, as_fit_gives, call
@@ -95,10 +96,9 @@ class ForwardBench(PairBench):
 
     forward_only = True
 
-    @property
-    def shows_layers(self) -> bool:  # type: ignore[override]  # of a large model it would take the memory of five
-        """Whether layers are compared one by one where the forward pass agrees, too."""
-        return not self.large
+    def __init__(self, pair: Pair, seed: int) -> None:
+        super().__init__(pair, seed)
+        self.shows_layers = not self.large  # of a large model that would take the memory of five
 
     def plan(self, steps: int) -> list[np.ndarray]:
         """The numbers of the examples of the first batch: no other is looked at."""
