@@ -7,9 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from birdplane_keras.benchmark import cli, memory, run
 from birdplane_keras.benchmark.measure import Timing, time_rows
+from birdplane_keras.benchmark.network_run import TIMED
+from birdplane_keras.benchmark.network_tables import render_networks
+from birdplane_keras.benchmark.networks import NETWORKS
+from birdplane_keras.benchmark.networks.sequences import UNITS
 from birdplane_keras.benchmark.rows import BASE, ROWS, Row
 from birdplane_keras.benchmark.tables import render_markdown
 
@@ -30,7 +35,7 @@ def test_a_quick_benchmark_measures_every_row_within_a_minute(tmp_path, data_dir
         assert all(row["ratio_min"] <= row["ratio"] <= row["ratio_max"] for row in rows.values())
         assert all(row["milliseconds_per_step"] > 0 for row in rows.values())
     assert {"python", "torch", "keras", "device", "threads"} <= report["environment"].keys()
-    assert "plugin, exact" in result.stdout
+    assert "exact, tensors" in result.stdout
     assert time.monotonic() - started < 60
 
 
@@ -40,6 +45,11 @@ def test_a_quick_benchmark_measures_every_row_within_a_minute(tmp_path, data_dir
         (["--preset", "tall"], "expected a preset among narrow, wide, received 'tall'"),
         (["--rounds", "0"], "expected 1 round or more, received 0"),
         (["--quick", "--readme", "README.md"], "expected a whole run on CIFAR-10 for --readme"),
+        (
+            ["--networks", "tall"],
+            "expected networks among lenet, mlp, resnet20, mobilenet, unet, autoencoder, gru, lstm,",
+        ),
+        (["--networks", "lenet", "--readme", "README.md"], "expected all networks for --readme"),
         (["--device", "warp"], "expected a device that this machine has"),
     ],
 )
@@ -101,10 +111,10 @@ def test_a_row_that_this_machine_cannot_run_is_named_and_not_measured(small_task
     def fail(task):
         raise RuntimeError("no working C++ compiler\nand more")
 
-    monkeypatch.setitem(ROWS, "stock fit, jit_compile", fail)
-    names = (BASE, "stock fit, jit_compile")
+    monkeypatch.setitem(ROWS, run.JIT, fail)
+    names = (BASE, run.JIT)
     rows = run.measure_preset(small_task, names, rounds=1, progress=lambda line: None)
-    assert rows[-1] == {"name": "stock fit, jit_compile", "not_measured": "no working C++ compiler"}
+    assert rows[-1] == {"name": run.JIT, "not_measured": "no working C++ compiler"}
 
 
 def test_the_table_holds_what_was_measured():
@@ -121,3 +131,32 @@ def test_the_table_holds_what_was_measured():
     assert "| jit | 0.98 (0.90 to 1.10), after 31 s of compiling |" in table
     assert "| 1,024 | 0.98 | 0.98 |" in table
     assert "the median of 15 interleaved rounds" in table
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_a_network_is_the_same_one_on_both_sides(layout):
+    for network in NETWORKS.values():
+        module, model = network.module(), network.compiled_model(layout)
+        x, y = network.draw(2)
+        outputs = module(torch.from_numpy(x))
+        assert (
+            tuple(model(network.as_laid_out(x, layout)).shape)
+            == network.as_laid_out(outputs.detach().numpy(), layout).shape
+        )
+        assert torch.isfinite(network.torch_loss(outputs, torch.from_numpy(y)))
+        trained = sum(parameter.numel() for parameter in module.parameters())
+        second_bias = 4 * UNITS if network.name == "lstm" else 0  # of which Keras has one
+        assert sum(weight.value.numel() for weight in model.trainable_weights) == trained - second_bias
+
+
+@pytest.mark.slow
+def test_a_quick_look_at_a_network(tmp_path, capsys):
+    assert cli.main(["--networks", "lenet", "lstm", "--quick", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "networks.json").read_text())
+    assert [network["name"] for network in report["networks"]] == ["lenet", "lstm"]
+    for network in report["networks"]:
+        assert not network["not_measured"]
+        for what in TIMED:
+            assert {"hand-written PyTorch", "stock fit", "exact", "fused"} <= {row["name"] for row in network[what]}
+    assert "| training | stock fit |" in render_networks(report)
+    assert "predict, one by one" in capsys.readouterr().out

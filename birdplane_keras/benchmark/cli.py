@@ -9,6 +9,8 @@ from birdplane_keras.commands.arguments import add_data_arguments, check_device,
 from birdplane_keras.errors import RequestError
 
 ROUNDS, QUICK_ROUNDS = 15, 3
+LAYOUTS = ("channels_last", "channels_first")
+NETWORK_ROUNDS = 5
 TIMED = ("narrow", "wide")  # presets whose hand-written step and products the rows know
 
 
@@ -18,6 +20,12 @@ def main(argv: list[str] | None = None) -> int:
         prog="benchmark.py",
         description="Time a training step in PyTorch, in stock Keras and with the plugin, in interleaved rounds.",
         epilog="example: python scripts/benchmark.py --quick",
+    )
+    parser.add_argument(
+        "--networks", nargs="*", metavar="NAME", help="ordinary networks in place of the presets: these, or all"
+    )
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, default=LAYOUTS[0], help=f"of images, with --networks (default: {LAYOUTS[0]})"
     )
     parser.add_argument("--preset", metavar="NAME", help=f"only this one of {', '.join(TIMED)}")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds that count (default: {ROUNDS})")
@@ -32,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def benchmark_command(arguments: argparse.Namespace) -> int:
     """Measures, prints the tables and writes the report."""
+    if arguments.networks is not None:
+        return networks_command(arguments)
     if arguments.preset is not None and arguments.preset not in TIMED:
         raise RequestError(f"expected a preset among {', '.join(TIMED)}, received {arguments.preset!r}")
     rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
@@ -73,4 +83,48 @@ def benchmark_command(arguments: argparse.Namespace) -> int:
     if arguments.readme is not None:
         document = arguments.readme.read_text()
         arguments.readme.write_text(replace_between(document, SPEED_MARKS, render_markdown(report)))
+    return 0
+
+
+def networks_command(arguments: argparse.Namespace) -> int:
+    """Measures ordinary networks, prints the tables and writes the report."""
+    rounds = arguments.rounds if arguments.rounds is not None else 1 if arguments.quick else NETWORK_ROUNDS
+    if rounds < 1:
+        raise RequestError(f"expected 1 round or more, received {rounds}")
+    if arguments.readme is not None and (arguments.quick or arguments.networks):
+        raise RequestError("expected all networks for --readme: leave out --quick, and name none")
+    out = prepare_folder(arguments.out)
+    check_device(arguments.device)
+    from rich.console import Console
+
+    from birdplane_keras.benchmark.network_run import run_networks
+    from birdplane_keras.benchmark.network_tables import print_networks, render_networks
+    from birdplane_keras.benchmark.networks import NETWORKS
+    from birdplane_keras.parity.core.disk import write_json
+    from birdplane_keras.reporting.markdown import NETWORKS_MARKS, replace_between
+    from birdplane_keras.run_report import describe_environment
+
+    unknown = [name for name in arguments.networks if name not in NETWORKS]
+    if unknown:
+        raise RequestError(f"expected networks among {', '.join(NETWORKS)}, received {unknown[0]!r}")
+    console, errors = Console(), Console(stderr=True)
+    report = {
+        "quick": arguments.quick,
+        "date": datetime.date.today().isoformat(),
+        "environment": describe_environment(arguments.device),
+        "networks": run_networks(
+            arguments.networks or list(NETWORKS),
+            layout=arguments.layout,
+            device=arguments.device,
+            rounds=rounds,
+            quick=arguments.quick,
+            progress=lambda line: errors.print(line, style="dim", highlight=False),
+        ),
+    }
+    print_networks(report, console)
+    write_json(out / "networks.json", report)
+    console.print(f"Written: {out / 'networks.json'}", soft_wrap=True)
+    if arguments.readme is not None:
+        document = arguments.readme.read_text()
+        arguments.readme.write_text(replace_between(document, NETWORKS_MARKS, render_networks(report)))
     return 0

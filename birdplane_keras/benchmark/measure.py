@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +45,23 @@ def time_rows(rows: Sequence[Row], *, rounds: int, steps: int) -> list[Timing]:
         rounds: That count.
         steps: In an epoch.
     """
-    seconds: dict[str, list[float]] = {row.name: [] for row in rows}
+    return time_calls({row.name: row.epoch for row in rows}, rounds=rounds, steps=steps)
+
+
+def time_calls(calls: Mapping[str, Callable[[], object]], *, rounds: int, steps: int) -> list[Timing]:
+    """Calls A B C, A B C, …: one round to warm up, then those that count.
+
+    Args:
+        calls: Name -> what is timed; one of them is the base.
+        rounds: That count.
+        steps: Of which a call is made.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds + 1):
-        for row in rows:
+        for name, call in calls.items():
             started = time.perf_counter()
-            row.epoch()
-            seconds[row.name].append(time.perf_counter() - started)
+            call()
+            seconds[name].append(time.perf_counter() - started)
     counted = {name: values[1:] for name, values in seconds.items()}
     return [
         Timing(

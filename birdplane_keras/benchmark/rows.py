@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import keras
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.data.inputs import batch_order
@@ -126,12 +127,12 @@ def build_keras(task: Task, *, jit_compile: bool = False) -> keras.Model:
 
 
 def build_fit(task: Task, name: str, data: str, *, engine: str | None = None, jit_compile: bool = False) -> Row:
-    """`model.fit()` from arrays, from tensors or from the project's batches; its first call is made here.
+    """`model.fit()` from one of `DATA`; its first call is made here.
 
     Args:
         task: What is trained.
         name: The row's.
-        data: `arrays`, `tensors` or `batches`.
+        data: One of `DATA`.
         engine: The plugin's; `None` for stock Keras.
         jit_compile: As in `compile`.
     """
@@ -142,18 +143,21 @@ def build_fit(task: Task, name: str, data: str, *, engine: str | None = None, ji
         tensors = task.tensors()
         x, y = (task.images, task.labels) if data == "arrays" else tensors
         batches = build_train_batches(tensors, task.recipe)
+        loader: DataLoader = DataLoader(TensorDataset(*tensors), batch_size=task.recipe.batch_size, shuffle=True)
 
     def fit(rows: int | None = None) -> None:
         with keras.device(task.device):
             if data == "batches":
                 model.fit(batches, shuffle=False, epochs=1, verbose=0)
+            elif data == "a DataLoader":
+                model.fit(loader, epochs=1, verbose=0, shuffle=False)
             else:
                 model.fit(x[:rows], y[:rows], batch_size=task.recipe.batch_size, epochs=1, verbose=0)
         task.wait()
 
     # Each signature once: whole batches, and what is left.
     started = time.perf_counter()
-    fit(None if data == "batches" else task.recipe.batch_size + len(x) % task.recipe.batch_size)
+    fit(None if data in ("batches", "a DataLoader") else task.recipe.batch_size + len(x) % task.recipe.batch_size)
     seconds = time.perf_counter() - started
     return Row(name=name, epoch=fit, seconds_to_prepare=seconds if jit_compile else None)
 
@@ -187,13 +191,21 @@ def build_products(task: Task) -> Row:
     return Row(name="the matrix products alone", epoch=epoch)
 
 
+DATA = ("arrays", "tensors", "a DataLoader", "batches")  # the last are the project's own
+JIT = "stock fit, jit_compile, tensors"
+
+
+def fits(name: str, engine: str | None) -> dict[str, Callable[[Task], Row]]:
+    """Returns a row for each form of data."""
+    return {f"{name}, {data}": partial(build_fit, name=f"{name}, {data}", data=data, engine=engine) for data in DATA}
+
+
 ROWS: dict[str, Callable[[Task], Row]] = {
     "the article's loop": build_article_loop,
     BASE: build_hand_written,
-    "stock fit, arrays": lambda task: build_fit(task, "stock fit, arrays", "arrays"),
-    "stock fit, tensors": lambda task: build_fit(task, "stock fit, tensors", "tensors"),
-    "stock fit, jit_compile": lambda task: build_fit(task, "stock fit, jit_compile", "tensors", jit_compile=True),
-    "plugin, exact": lambda task: build_fit(task, "plugin, exact", "batches", engine="exact"),
-    "plugin, fused": lambda task: build_fit(task, "plugin, fused", "batches", engine="fused"),
+    **fits("stock fit", None),
+    JIT: partial(build_fit, name=JIT, data="tensors", jit_compile=True),
+    **fits("exact", "exact"),
+    **fits("fused", "fused"),
     "the matrix products alone": build_products,
 }

@@ -10,14 +10,14 @@ import numpy as np
 
 from birdplane_keras.benchmark.measure import time_rows
 from birdplane_keras.benchmark.memory import peak_memory
-from birdplane_keras.benchmark.rows import BASE, ROWS, Task
+from birdplane_keras.benchmark.rows import BASE, JIT, ROWS, Task
 from birdplane_keras.recipe import PRESETS
 from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
 
 BATCH_SIZES = (1, 16, 64, 256, 1024)
 DATA_SIZES = (1_000, 2_500, 5_000, 10_000)
-COMPARED = (BASE, "stock fit, tensors", "plugin, exact", "plugin, fused")
-QUICK = tuple(name for name in ROWS if name != "stock fit, jit_compile")  # compiling takes a minute of its own
+COMPARED = (BASE, "stock fit, tensors", "exact, tensors", "fused, tensors")
+QUICK = tuple(name for name in ROWS if name != JIT)  # compiling takes a minute of its own
 
 # Called with a line on what is measured next.
 OnProgress = Callable[[str], None]
@@ -42,7 +42,7 @@ def measure_preset(task: Task, names: tuple[str, ...], *, rounds: int, progress:
         try:
             rows.append(ROWS[name](task))
         except Exception as error:  # `torch.compile` needs a compiler that not every machine has
-            if name != "stock fit, jit_compile":
+            if name != JIT:
                 raise
             failed.append({"name": name, "not_measured": str(error).strip().splitlines()[0]})
     progress(f"{rounds} rounds of {len(rows)} rows")
@@ -142,6 +142,6 @@ def run_benchmark(
     report["data_sizes"] = measure_sizes(by_size, rounds=fewer, progress=progress)
     report["memory"] = measure_memory(tasks, names, progress=progress)
     report["memory_by_data_size"] = measure_memory(
-        {str(size): task for size, task in by_size.items()}, ("plugin, exact",), progress=progress
+        {str(size): task for size, task in by_size.items()}, ("exact, tensors",), progress=progress
     )
     return report

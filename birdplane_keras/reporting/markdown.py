@@ -7,6 +7,7 @@ from birdplane_keras.published import describe_published
 
 BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
 SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
+NETWORKS_MARKS = ("<!-- networks: written by scripts/benchmark.py -->", "<!-- end of the networks -->")
 HUNT_MARKS = ("<!-- hunt: written by scripts/hunt.py -->", "<!-- end of the hunt -->")
 MUTANTS_MARKS = ("<!-- mutants: written by scripts/mutants.py -->", "<!-- end of the mutants -->")
 ZOO_MARKS = ("<!-- zoo: written by scripts/zoo.py -->", "<!-- end of the zoo -->")

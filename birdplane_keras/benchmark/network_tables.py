@@ -1,0 +1,68 @@
+"""The benchmark of ordinary networks as tables: in a terminal, and in Markdown for the README."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from birdplane_keras.benchmark.network_run import TIMED
+from birdplane_keras.benchmark.rows import BASE
+from birdplane_keras.reporting.markdown import NETWORKS_MARKS
+
+
+def print_networks(report: Mapping[str, Any], console: Console) -> None:
+    """Prints every measurement."""
+    for what in TIMED:
+        table = Table(title=f"{what}: as a ratio to {BASE}, with the extremes")
+        table.add_column("network")
+        names = columns_of(report["networks"], what)
+        for name in names:
+            table.add_column(name, justify="right")
+        for network in report["networks"]:
+            table.add_row(title_of(network), *[cell(network, what, name, extremes=True) for name in names])
+        console.print(table)
+    for network in report["networks"]:
+        prepared = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in network["seconds_to_prepare"].items())
+        console.print(f"{title_of(network)}: first epoch, with all that is traced and compiled: {prepared}")
+        for name, reason in network["not_measured"].items():
+            console.print(f"{title_of(network)}: {name} was not measured: {reason}", style="yellow", highlight=False)
+
+
+def render_networks(report: Mapping[str, Any]) -> str:
+    """Returns the README's tables, and under them what they were measured with."""
+    networks, environment = report["networks"], report["environment"]
+    begin, end = NETWORKS_MARKS
+    lines = []
+    for what in TIMED:
+        names = [name for name in columns_of(networks, what) if name != BASE]
+        lines += [f"| {what} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+        for network in networks:
+            lines.append(f"| {title_of(network)} | {' | '.join(cell(network, what, name) for name in names)} |")
+        lines.append("")
+    rounds = networks[0]["training"][0]["rounds"]
+    lines.append(
+        f"Ratio to {BASE}, the median of {rounds} interleaved rounds. Measured {report['date']} on "
+        f"{environment['device']} with {environment['threads']} threads; Python {environment['python']}, torch "
+        f"{environment['torch']}, Keras {environment['keras']}. On a GPU: not measured."
+    )
+    return "\n".join([begin, "", *lines, "", end])
+
+
+def columns_of(networks: Sequence[Mapping[str, Any]], what: str) -> list[str]:
+    """Returns the names of all contestants that were timed, in order."""
+    return list(dict.fromkeys(row["name"] for network in networks for row in network[what]))
+
+
+def title_of(network: Mapping[str, Any]) -> str:
+    """Returns what a network is, in a few words."""
+    layout = f", {network['layout'].replace('_', ' ')}" if network["layout"] else ""
+    return f"{network['name']}: {network['words']}, batches of {network['batch_size']}{layout}"
+
+
+def cell(network: Mapping[str, Any], what: str, name: str, *, extremes: bool = False) -> str:
+    """Returns a contestant's ratio."""
+    row = next((row for row in network[what] if row["name"] == name), None)
+    if row is None:
+        return "not measured"
+    return f"{row['ratio']:.2f}" + (f" ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})" if extremes else "")
