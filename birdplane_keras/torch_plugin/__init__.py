@@ -5,7 +5,8 @@
     model.fit(...)
     print(torch_plugin.explain(model))
 
-`exact` rounds as the PyTorch original does; `fused` makes a weight's gradient and its SGD update in one product.
+`exact` rounds as the PyTorch original does; `fused` makes a weight's gradient and its SGD update in one product, and
+other updates in one call; `compiled` also hands the step to PyTorch's compiler.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ __all__ = [
     "traces",
 ]
 
-ENGINES = ("exact", "fused")
+ENGINES = ("exact", "fused", "compiled")
 
 
 def attach(
@@ -47,8 +48,9 @@ def attach(
 
     Args:
         model: A Keras model.
-        engine: `exact`, whose `Dense` layers round as `torch.nn.Linear` does, or `fused`, which also makes the product
-            of a weight's gradient and its plain-SGD update one operation, and differs by rounding.
+        engine: `exact`, whose layers round as PyTorch's own do; `fused`, which also makes the product of a weight's
+            gradient and its plain-SGD update one operation, and any other update one call, and differs by rounding;
+            `compiled`, which also hands the step to PyTorch's compiler, and needs a C++ compiler for that.
         strict: Raise `TorchPluginError` instead of falling back; at once where the model itself is the reason.
         audit: When a step is also made by stock Keras, from the same state, and compared before the traced one counts:
             `epoch`, the first batch of every epoch and of every `evaluate` and `predict`; `step`, every one; `never`.

@@ -30,6 +30,7 @@ from birdplane_keras.torch_plugin.errors import (
     TorchPluginWarning,
 )
 from birdplane_keras.torch_plugin.families import Families
+from birdplane_keras.torch_plugin.indexed import take_by_index
 from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for
 from birdplane_keras.torch_plugin.patience import SAVED, Patience
 from birdplane_keras.torch_plugin.private_keras import compiled_parts
@@ -48,7 +49,7 @@ class Attachment:
 
     Args:
         model: A Keras model.
-        engine: `exact` or `fused`.
+        engine: `exact`, `fused` or `compiled`.
         strict: Raise instead of falling back.
         audit: When a step is made stock, too: `epoch`, `step` or `never`.
         traces: How many traces of a kind of step are held at most.
@@ -90,7 +91,9 @@ class Attachment:
 
     def _maker(self, kind: str) -> Callable:
         def make_function(force: bool = False) -> Callable:
-            caller = sys._getframe(1).f_code.co_name
+            frame = sys._getframe(1)
+            caller = frame.f_code.co_name
+            take_by_index(frame.f_locals.get("epoch_iterator"))
             if caller == kind:  # `predict`
                 self.audits.begin(kind)
             elif caller == f"{kind}_on_batch":
@@ -245,6 +248,8 @@ class Attachment:
             entry.step = step
             if step.metrics_refusal:
                 self._refuse(kind, f"in the {kind} step, the metrics run in Python: {step.metrics_refusal}")
+            if step.compile_refusal:
+                self._refuse(kind, f"the {kind} step runs as in the engine `fused`, because {step.compile_refusal}")
             return step.take_first_result()
         result = self._stock[kind](data)
         if failed is not None:

@@ -8,25 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from keras import tree
 
-from birdplane_keras.torch_plugin.agreement import (
-    NOISE_ULPS,
-    REWRITTEN_ULPS,
-    UNORDERED_TOLERANCE,
-    further_apart,
-    is_float,
-    largest_of,
-)
 from birdplane_keras.torch_plugin.entries import Entry
 from birdplane_keras.torch_plugin.errors import NotTraceableError, StateChangedError
 from birdplane_keras.torch_plugin.journal import TorchRandomState
+from birdplane_keras.torch_plugin.noise import Spread, nudged, rounding_explains
+from birdplane_keras.torch_plugin.outcomes import Outcome, Values, difference, difference_of_update, parts
 from birdplane_keras.torch_plugin.places import put_back
 from birdplane_keras.torch_plugin.reads import Reads
 from birdplane_keras.torch_plugin.steps import Leaves, Step
-
-HALF_PRECISION = 5e-4  # the relative step between numbers of it is larger
-Values = dict[int, torch.Tensor]  # id of a tensor -> a copy of what it held
 
 
 class AuditRefusedError(Exception):
@@ -73,13 +63,16 @@ def compared(
 ) -> Any:
     """Makes a step stock, takes it back, makes it from the trace, and compares.
 
+    The update is tried on stock Keras' own gradients. Where the trace is further away than rounding as a rule takes it,
+    it is made without its rewrites, which must end in stock Keras' bits, and how far rounding takes it is measured.
+
     Args:
         step: The trace.
         entry: Of the trace; its account is kept.
         stock: Makes Keras' own step on the batch.
         data: The batch.
         leaves: Its tensors.
-        closely: Make it from the trace without rewrites, too, which must not differ in any bit.
+        closely: Ask for stock Keras' bits without the rewrites in any case.
 
     Returns:
         What the traced step returned.
@@ -91,35 +84,69 @@ def compared(
     audit = _Audit(step, leaves)
     started = time.perf_counter()
     try:
-        theirs = audit.result_of(stock)
+        result = audit.result_of(stock)
     except (NotTraceableError, StateChangedError):  # stopped before anything was read that cannot be put back
         audit.take_back()
         raise AuditRefusedError from None
     entry.audits += 1
     entry.stock_seconds = time.perf_counter() - started
-    their_gradients, their_values = _compared(step, step.gradients()), audit.values()
     rows = len(leaves[0]) if leaves and leaves[0].ndim else 1
-    unexpected = audit.written_besides()
+
+    def plain() -> Any:
+        return step.run_plain(data, leaves)
+
+    def run() -> Any:
+        return step.run(data, leaves)
+
+    gradients, values, what = step.gradients(), audit.values(), audit.written_besides()
     audit.take_back()
-    if closely and unexpected is None:
-        plain = _outcome(audit, stock, lambda: step.run_plain(data, leaves))
-        unexpected = _difference(step, (plain, [], audit.now()), (theirs, [], their_values), rows, bits=True)
+    if step.has_plain and all(each is None for each in gradients):  # Keras 3.16 leaves none behind
+        with step.gradients_left():
+            _guarded(audit, stock, plain)
+            gradients = step.gradients()
         audit.take_back()
-    with step.gradients_left():
-        started = time.perf_counter()
-        ours = _outcome(audit, stock, lambda: step.run(data, leaves))
-        entry.traced_seconds = time.perf_counter() - started
-        our_gradients = step.gradients()
-    left = (ours, _compared(step, our_gradients), audit.now())
-    what = unexpected or _difference(step, left, (theirs, their_gradients, their_values), rows)
+    theirs = Outcome(result, gradients, values)
+    if what is None and step.has_update and any(each is not None for each in gradients):
+        step.update_by(gradients)
+        what = difference_of_update(step, audit.now(), theirs.values)
+        audit.take_back()
+
+    def unlike_plain() -> str | None:
+        made = Outcome(_guarded(audit, stock, plain), [], audit.now())
+        found = difference(step, made, theirs, rows, bits=True)
+        audit.take_back()
+        return found
+
+    if what is None and closely:
+        what = unlike_plain()
+    ours, left = _made(step, audit, stock, data, leaves, entry)
     if what is None:
-        step.leave_gradients(our_gradients)
+        what = difference(step, left, theirs, rows)
+        if what is not None and step.has_plain and step.rounds:
+            left = left.copied()
+            audit.take_back()
+            if unlike_plain() is None and _is_rounding(step, audit, plain, run, theirs, left, rows):
+                what = None
+                ours, left = _made(step, audit, stock, data, leaves, entry)
+    if what is None:
+        step.leave_gradients(left.gradients)
         return ours
     audit.take_back()
     raise AuditFailedError(what, stock())
 
 
-def _outcome(audit: "_Audit", stock: Callable[[], Any], run: Callable[[], Any]) -> Any:
+def _made(
+    step: Step, audit: "_Audit", stock: Callable[[], Any], data: Any, leaves: Leaves, entry: Entry
+) -> tuple[Any, Outcome]:
+    """Makes a step from the trace; returns what it returns, and what it leaves."""
+    with step.gradients_left():
+        started = time.perf_counter()
+        result = _guarded(audit, stock, lambda: step.run(data, leaves))
+        entry.traced_seconds = time.perf_counter() - started
+        return result, Outcome(result, step.gradients(), audit.now())
+
+
+def _guarded(audit: "_Audit", stock: Callable[[], Any], run: Callable[[], Any]) -> Any:
     """Returns what a traced step returns; what it raises is a difference from stock Keras, which did not."""
     try:
         return audit.result_of(run, refuses=False)
@@ -187,91 +214,43 @@ class _Audit:
             put_back(self._python.to_put_back())
 
 
-def _difference(step: Step, ours: tuple, theirs: tuple, rows: int, *, bits: bool = False) -> str | None:
-    """Returns what differs by more than rounding, in words; `None` where nothing does.
+def _is_rounding(
+    step: Step,
+    audit: _Audit,
+    plain: Callable[[], Any],
+    run: Callable[[], Any],
+    theirs: Outcome,
+    ours: Outcome,
+    rows: int,
+) -> bool:
+    """Tells whether rounding takes the step as far from itself as the trace is from stock Keras.
 
     Args:
         step: The traced step.
-        ours: What it returned, its gradients, what it wrote.
-        theirs: The same of the stock step.
-        rows: Of the batch.
-        bits: Whether a difference in any bit counts.
-    """
-    returned, expected = tree.flatten(ours[0]), tree.flatten(theirs[0])
-    if len(returned) != len(expected):
-        return "it returns something else"
-    weights = {id(value) for value in [*step.values, *step.update_state()]}
-    trained = [(value, theirs[2][key]) for key, value in ours[2].items() if key in weights]
-    others = [(value, theirs[2][key]) for key, value in ours[2].items() if key not in weights]
-    compared = [
-        ("what it returns", list(zip(returned, expected, strict=True)), REWRITTEN_ULPS, False),
-        ("another tensor that it writes", others, REWRITTEN_ULPS, False),
-    ]
-    if bits or _compares_weights(step):
-        compared.append(("a weight", trained, NOISE_ULPS, True))
-    else:
-        compared.append(("a gradient", list(zip(ours[1], theirs[1], strict=True)), REWRITTEN_ULPS, True))
-    for what, pairs, units, alike in compared:
-        found = _apart(pairs, 0 if bits else units, step, alike, rows)
-        if found is not None:
-            return f"{what} is {found} what stock Keras makes"
-    return None
-
-
-def _compares_weights(step: Step) -> bool:
-    """Tells whether the weights are compared after a step, or else their gradients.
-
-    An update is small beside a weight, so a tighter bound on it is as good as one on the gradient. An adaptive update
-    may make much of a rounding.
-    """
-    return step.is_plain_sgd or not step.rounds
-
-
-def _compared(step: Step, gradients: list) -> list:
-    """Returns the gradients, where they are compared; elsewhere their memory is free at once."""
-    return [] if _compares_weights(step) else gradients
-
-
-def _apart(pairs: list[tuple], units: int, step: Step, alike: bool, rows: int) -> str | None:
-    """Returns how far a pair of values is apart, in words, where that is more than rounding.
-
-    Args:
-        pairs: Tensors, numbers or `None`.
-        units: In the last place of the coarsest type of the step, relative to the largest value of a tensor; with 0, a
-            difference in any bit counts.
-        step: The traced step.
-        alike: Whether they are of one kind. What is zero but for rounding, as a bias's gradient before a normalisation
-            is, is then held against the largest of all; elsewhere against one, and a row may be counted otherwise.
+        audit: Of it.
+        plain: Makes it without its rewrites, which is stock Keras to the last bit.
+        run: Makes it.
+        theirs: What stock Keras left.
+        ours: What the step left.
         rows: Of the batch.
     """
-    ulp = step.ulp if step.rounds and units else 0.0
-    noise = 0.0 if alike else ulp
-    for one, other in pairs:
-        if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
-            both_nan = one != one and other != other
-            if one is not other and not both_nan and one != other:
-                return "another one than"
-            continue
-        allowed = max(min(units * ulp, 0.1), UNORDERED_TOLERANCE if one.is_cuda else 0.0)
-        row = 0.0 if alike or ulp < HALF_PRECISION or one.numel() > 1 else _share_of_a_row(one, other, rows)
-        found = further_apart(one, other, allowed, max(NOISE_ULPS * noise, row))
-        if found and alike and not noise:  # which takes a look at all of them
-            noise = ulp * max((largest_of(each) for each, _ in pairs if is_number(each)), default=0.0)
-            found = further_apart(one, other, allowed, NOISE_ULPS * noise)
-        if found:
-            return f"{found:.1e} away from"
-    return None
 
+    def outcome(make: Callable[[], Any], draw: int) -> Outcome:
+        with step.gradients_left(), nudged(step.values, draw):
+            result = audit.result_of(make, refuses=False)
+            left = Outcome(result, step.gradients(), audit.values())
+        audit.take_back()
+        return left
 
-def _share_of_a_row(one: torch.Tensor, other: torch.Tensor, rows: int) -> float:
-    """Returns by how much a count, or a share, moves with one row.
+    def agree(right: Outcome, other: Outcome) -> bool:
+        return difference(step, other, right, rows) is None
 
-    Numbers of half precision are often equal; which one is the largest is then decided by a rounding, and so is whether
-    an accuracy counts the row.
-    """
-    return 1.0 if float(one).is_integer() and float(other).is_integer() else 1.0 / rows
+    def spans(draws: list[Outcome]) -> bool:
+        of_draws = [parts(step, draw) for draw in draws]
+        spreads = [
+            Spread(part.tensors, [draw[number].tensors for draw in of_draws])
+            for number, part in enumerate(parts(step, theirs))
+        ]
+        return difference(step, ours, theirs, rows, spreads) is None
 
-
-def is_number(value: Any) -> bool:
-    """Tells whether a value is a tensor of floating-point numbers, and has any."""
-    return isinstance(value, torch.Tensor) and is_float(value)
+    return rounding_explains(lambda draw: (outcome(plain, draw), outcome(run, draw)), agree, spans)

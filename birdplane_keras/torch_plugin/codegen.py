@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from birdplane_keras.torch_plugin.native.recurrent_ops import PYTHON
 from birdplane_keras.torch_plugin.randomness import SEEDED
 
 # Operations whose Python binding takes the same arguments and costs a third of a call through `torch.ops`.
@@ -13,6 +14,7 @@ _BOUND = {
     "add.Tensor": torch.add,
     "addmm.default": torch.addmm,
     "argmax.default": torch.argmax,
+    "contiguous.default": torch.Tensor.contiguous,
     "copy_.default": torch.Tensor.copy_,
     "add_.Tensor": torch.Tensor.add_,
     "div.Tensor": torch.div,
@@ -99,7 +101,7 @@ def fastest(node: fx.Node) -> tuple[Callable, dict[str, Any]]:
         return target, keywords
     called: Any = target._op
     if target.namespace == "birdplane":
-        called = SEEDED[target._opname][0]
+        called = SEEDED[target._opname][0] if target._opname in SEEDED else PYTHON[target._opname]
     elif target is torch.ops.aten._to_copy.default and keywords.keys() == {"dtype"}:
         called = torch.Tensor.to
         keywords["copy"] = True

@@ -15,6 +15,14 @@ class UnsteadyError(NotTraceableError):
     """Two runs of a step from one state differ: always, or once in thousands, as a sum of several threads does."""
 
 
+class NothingToCompileError(NotTraceableError):
+    """PyTorch's compiler would make nothing of a step."""
+
+
+class CannotTurnError(Exception):
+    """An operation depends on how its argument lies in memory, so that the axes of a graph stay as they are."""
+
+
 class TooLargeError(Exception):
     """A step makes so many calls that tracing it may not pay back.
 

@@ -6,20 +6,20 @@ engine lays a kernel out as `Linear` does; shape and values stay. Elsewhere it s
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import torch
 
 from birdplane_keras.torch_plugin import rewrites
-from birdplane_keras.torch_plugin.updates import is_plain_sgd
+from birdplane_keras.torch_plugin.updates.plain_sgd import is_plain_sgd
 
 
 def lay_out_for(engine: str, model: keras.Model, batch_size: int) -> bool:
     """Lays kernels of `Dense` out as an engine wants them.
 
     Args:
-        engine: `exact` or `fused`.
+        engine: `exact`, `fused` or `compiled`.
         model: Built. The optimizer's variables of a kernel's shape follow it.
         batch_size: Rows of the products.
 
@@ -117,15 +117,35 @@ def _layout_matters(shape: torch.Size, dtype: torch.dtype, device: torch.device,
     return not all(torch.equal(one, other) for one, other in products)
 
 
+def lay_out_in_order(model: keras.Model, turned: Sequence[tuple[torch.Tensor, Sequence[int]]]) -> None:
+    """Lays out weights, and what the optimizer keeps for them, in the order of axes in which a trace reads them.
+
+    Args:
+        model: Built.
+        turned: Its tensors, with the order in which their axes are to lie in memory.
+    """
+    for weight, order in turned:
+        if not weight.permute(*order).is_contiguous():
+            for value in [weight, *optimizer_values(model, weight.shape)]:
+                value.data = in_order(value.data, order)
+
+
+def in_order(tensor: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
+    """Returns a copy of a tensor whose axes lie in memory in an order."""
+    back = [list(order).index(axis) for axis in range(tensor.ndim)]
+    return tensor.permute(*order).clone(memory_format=torch.contiguous_format).permute(back)
+
+
 def lay_out_as_keras(model: keras.Model) -> bool:
-    """Undoes `lay_out`; returns whether there was anything to undo."""
+    """Undoes what was laid out otherwise; returns whether there was anything to undo."""
     changed = False
-    for layer in dense_layers(model):
-        kernel = layer._kernel._value
-        for value in [kernel, *optimizer_values(model, kernel.shape)]:
-            if value.stride() != (kernel.shape[1], 1):
-                value.data = value.data.clone(memory_format=torch.contiguous_format)
-                changed = True
+    for variable in model.weights:
+        weight = variable._value
+        if weight.is_contiguous() or not weight.is_floating_point():
+            continue
+        for value in [weight, *optimizer_values(model, weight.shape)]:
+            value.data = value.data.clone(memory_format=torch.contiguous_format)
+        changed = True
     return changed
 
 

@@ -9,9 +9,10 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.torch import trainer
-from keras.src.backend.torch.optimizers.torch_sgd import SGD
+from keras.src.backend.torch.optimizers import torch_adagrad, torch_adam, torch_adamw, torch_rmsprop, torch_sgd
 from keras.src.backend.torch.random import torch_seed_generator
 from keras.src.ops.node import Node
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 from keras.src.utils.naming import auto_name
 from keras.src.utils.tracking import Tracker
@@ -24,6 +25,8 @@ except ImportError:
 __all__ = [
     "SGD",
     "STOCK_TRAINER",
+    "TORCH_OPTIMIZERS",
+    "ArrayDataAdapter",
     "KerasTensor",
     "Node",
     "Tracker",
@@ -46,6 +49,15 @@ __all__ = [
     "values_of",
 ]
 
+SGD = torch_sgd.SGD
+# Keras makes these where its own class, of the same name, is asked for.
+TORCH_OPTIMIZERS: dict[str, type] = {
+    "Adagrad": torch_adagrad.Adagrad,
+    "Adam": torch_adam.Adam,
+    "AdamW": torch_adamw.AdamW,
+    "RMSprop": torch_rmsprop.RMSprop,
+    "SGD": SGD,
+}
 STOCK_TRAINER: type = getattr(trainer, "TorchTrainer", None) or trainer.Trainer  # the latter from 3.16 on
 # What Keras keeps for a thread and reads while a step runs. The others name layers, build them or save them.
 _SETTINGS = (

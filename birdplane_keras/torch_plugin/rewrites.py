@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from birdplane_keras.torch_plugin.axes import turned_inputs
+from birdplane_keras.torch_plugin.axis_order import settle_axes
 from birdplane_keras.torch_plugin.graphs import (
     is_view,
     is_write,
@@ -19,10 +21,8 @@ from birdplane_keras.torch_plugin.graphs import (
 from birdplane_keras.torch_plugin.partition import linear_by_parts, parts_of
 from birdplane_keras.torch_plugin.torch_forms import (
     TORCH_FORMS,
-    average_inside_squared_error,
     fuse_addmm,
     fuse_convolution_bias,
-    sum_inside_loss,
 )
 
 aten = torch.ops.aten
@@ -32,9 +32,14 @@ aten = torch.ops.aten
 SMALLEST_FUSED = 1 << 16
 LARGEST_CONSTANT = 1 << 16  # elements; larger ones are made anew at each step rather than kept
 # The others keep every bit.
-ROUNDING_REWRITES = {*TORCH_FORMS, "gradient left as factors", "product by parts"}
+_ROUNDING = {*TORCH_FORMS, "compiled", "turn of axes passed on", "gradient left as factors", "product by parts"}
 _ALIASES = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
 _LIKE = {aten.ones_like.default: 1, aten.zeros_like.default: 0}
+
+
+def rounds(counts: Mapping[str, int]) -> bool:
+    """Tells whether rewrites, by name, may round otherwise."""
+    return any(name in _ROUNDING or name.startswith("native ") for name in counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +51,14 @@ class Rewritten:
         constants: Name -> tensor of each `get_attr` node.
         factors: Output number -> the numbers of the two outputs whose matrix product it would have been.
         counts: Name of a rewrite -> how often it was made.
+        turned: Number of a tensor of the state that is only read in another order of axes -> that order.
     """
 
     graph: fx.Graph
     constants: dict[str, torch.Tensor]
     factors: dict[int, tuple[int, int]]
     counts: dict[str, int]
+    turned: dict[int, tuple[int, ...]]
 
 
 def rewrite(
@@ -68,24 +75,27 @@ def rewrite(
     copy = fx.Graph()
     copy.output(copy.graph_copy(graph, {}))
     constants = dict(constants)
-    placeholders = [node for node in copy.nodes if node.op == "placeholder"]
-    kernels = dict(zip(placeholders[len(placeholders) - len(state) :], state, strict=True))
     counts: Counter[str] = Counter()
     remove_aliases(copy, counts)
     fold_constants(copy, constants, counts)
     choose_branches(copy, constants, counts)
     add_in_place(copy, counts)
+    copy, turns = settle_axes(copy, constants)
+    if turns > 0:
+        counts["turn of axes passed on"] += turns
+    placeholders = [node for node in copy.nodes if node.op == "placeholder"]
+    kernels = dict(zip(placeholders[len(placeholders) - len(state) :], state, strict=True))
     fuse_addmm(copy, counts)
     fuse_convolution_bias(copy, counts)
-    sum_inside_loss(copy, counts)
-    average_inside_squared_error(copy, constants, counts)
     merge_equal_calls(copy, counts)
     factors = split_products(copy, products, counts)
     if factors:
         keep_to_parts(copy, kernels, counts)
     remove_dead(copy)
     copy.lint()
-    return Rewritten(graph=copy, constants=constants, factors=factors, counts=dict(counts))
+    numbers = {node: number for number, node in enumerate(kernels)}
+    turned = {numbers[node]: order for node, order in turned_inputs(copy).items() if node in numbers}
+    return Rewritten(graph=copy, constants=constants, factors=factors, counts=dict(counts), turned=turned)
 
 
 def remove_aliases(graph: fx.Graph, counts: Counter) -> None:

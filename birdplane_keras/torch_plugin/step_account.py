@@ -12,10 +12,10 @@ import torch
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.private_keras import values_of
 from birdplane_keras.torch_plugin.reads import Reads
-from birdplane_keras.torch_plugin.rewrites import ROUNDING_REWRITES
+from birdplane_keras.torch_plugin.rewrites import rounds
 from birdplane_keras.torch_plugin.sizes import Sizes
 from birdplane_keras.torch_plugin.tracing import Trace
-from birdplane_keras.torch_plugin.updates import ChosenUpdate
+from birdplane_keras.torch_plugin.updates.choice import ChosenUpdate
 
 Leaves = list[torch.Tensor]
 
@@ -25,7 +25,7 @@ class Settings:
     """What the steps of an attached model have in common.
 
     Args:
-        engine: `exact` or `fused`.
+        engine: `exact`, `fused` or `compiled`.
         keep_gradients: Leave the gradients in the weights' `.grad`, as `backward()` does.
     """
 
@@ -46,6 +46,7 @@ class StepAccount:
     values: Leaves
     notes: list[str]
     metrics_refusal: str
+    compile_refusal: str
     _sizes: Sizes | None
     can_be_audited = True
 
@@ -58,9 +59,12 @@ class StepAccount:
     @property
     def rounds(self) -> bool:
         """Whether a step may round otherwise than stock Keras: by a rewrite, its update, or a kernel's layout."""
-        update = self._update is not None and self._update.proof is not None and self._update.proof.rounds
-        rewritten = bool(ROUNDING_REWRITES & self.rewrites.keys())
-        return rewritten or update or any(not each.is_contiguous() for each in self.values)
+        return rounds(self.rewrites) or self.update_rounds or any(not each.is_contiguous() for each in self.values)
+
+    @property
+    def update_rounds(self) -> bool:
+        """Whether the update may round otherwise than Keras' own."""
+        return self._update is not None and self._update.proof is not None and self._update.proof.rounds
 
     @property
     def ulp(self) -> float:
@@ -70,7 +74,24 @@ class StepAccount:
     @property
     def is_plain_sgd(self) -> bool:
         """Whether the update is a weight's gradient times the rate."""
+        return self._update is not None and self._update.is_linear
+
+    @property
+    def has_update(self) -> bool:
+        """Whether the step updates the weights by itself, and not by Keras' own function."""
         return self._update is not None and self._update.proof is not None
+
+    def update_by(self, gradients: list[torch.Tensor | None]) -> None:
+        """Updates the weights as the step does, by given gradients."""
+        assert self._update is not None
+        with torch.no_grad():
+            self._update.apply_to(gradients)
+
+    @property
+    def has_plain(self) -> bool:
+        """Whether the step can be made without its rewrites, too."""
+        parts = [self._forward_trace] + ([self._metrics_trace] if self._metrics_trace else [])
+        return any(part.plain is not None for part in parts)
 
     def reads(self) -> list[torch.Tensor]:
         """Returns the tensors from outside that the traces read."""
@@ -119,7 +140,7 @@ class StepAccount:
 
     def holds(self) -> bool:
         """Tells whether the traces are still of the model as it is."""
-        return self._guards.hold()
+        return self._guards.hold() and self._forward_trace.lies_as_compiled()
 
     def first_change(self) -> str | None:
         """Returns the name of what is no longer as it was; `None` where all is."""
@@ -146,6 +167,7 @@ class StepAccount:
         for name, part in parts:
             rewrites = ", ".join(f"{count} x {what}" for what, count in part.rewrites.items()) or "nothing"
             lines.append(f"{name}: {part.calls} ATen calls; rewritten: {rewrites}")
+            lines += [f"{name}: {note}" for note in part.notes]
         if self._update is not None:
             lines.append(f"update: {self._update.words}")
         lines.append(f"guards: {self.guards():,} values of Python's state that the step reads")

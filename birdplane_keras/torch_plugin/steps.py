@@ -6,6 +6,7 @@ A trace is of one batch signature and one state of the model's Python objects; `
 import dataclasses
 import operator
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from birdplane_keras.torch_plugin import cuda
 from birdplane_keras.torch_plugin.batches import rebuild, with_leaves
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import merged
+from birdplane_keras.torch_plugin.layout import lay_out_in_order
 from birdplane_keras.torch_plugin.private_keras import (
     STOCK_TRAINER,
     get_keras_mask,
@@ -35,7 +37,8 @@ from birdplane_keras.torch_plugin.step_account import (
     have_hooks,
 )
 from birdplane_keras.torch_plugin.tracing import Trace, trace
-from birdplane_keras.torch_plugin.updates import ChosenUpdate, choose_update, is_plain_sgd
+from birdplane_keras.torch_plugin.updates.choice import ChosenUpdate, choose_update
+from birdplane_keras.torch_plugin.updates.plain_sgd import is_plain_sgd
 
 
 class Step(StepAccount):
@@ -74,12 +77,9 @@ class Step(StepAccount):
         self._log_places: list[tuple[str, int]] = []  # name of a log -> its number among the metrics' outputs
         if have_hooks(self.values):
             raise NotTraceableError("a hook waits for the gradient of a weight")
-        can_fuse = settings.engine == "fused" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
+        can_fuse = settings.engine != "exact" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
         self.notes: list[str] = []
         self.metrics_refusal = ""  # why the metrics run in Python, where they do
-        if settings.engine == "fused" and kind == "train" and not can_fuse:
-            self.notes.append("the update is not plain SGD, so the gradients are made as in the exact engine")
-
         # Every weight's gradient may be left as factors; which can be is seen in the graph.
         products = range(1, 1 << 16) if can_fuse else ()
         given = [*containers_in(data), *loss_containers(model)]
@@ -92,12 +92,17 @@ class Step(StepAccount):
             products=products,
             most_calls=most_calls,
             symbolic=None if self._sizes is None else Symbolic(self._sizes, self._sizes.leaves),
+            lay_out=partial(lay_out_in_order, model) if settings.engine == "compiled" else None,
         )
+        self.compile_refusal = self._forward_trace.compile_refusal
+        lay_out_in_order(model, self._forward_trace.turned)
         outputs = self._forward_trace.outputs
         found = [self._forward_trace.guards, guards_of_names(model, self._step_names())]
         self._update: ChosenUpdate | None = None
         if kind == "train":
-            self._update = choose_update(model, self._weights, self._forward_trace, self._first_gradient)
+            self._update = choose_update(
+                model, self._weights, self._forward_trace, self._first_gradient, fused=settings.engine != "exact"
+            )
             if self._update.proof is not None:
                 found.append(self._update.proof.guards)
             with torch.no_grad():
@@ -130,10 +135,10 @@ class Step(StepAccount):
         return self._run(data, leaves, self._forward_replay, metrics, self._apply_update)
 
     def run_plain(self, data: Any, leaves: Leaves) -> Any:
-        """Makes a step, of free sizes, without any rewrite and with Keras' own update; returns the same."""
-        forward, metrics = self._forward_trace.plain, self._metrics_trace
-        assert forward is not None
-        return self._run(data, leaves, forward, metrics.plain if metrics else None, self._apply_stock_update)
+        """Makes a step without any rewrite of what leads to the gradients; returns the same."""
+        forward, metrics = self._forward_trace, self._metrics_trace
+        measure = None if metrics is None else metrics.plain or metrics.replay
+        return self._run(data, leaves, forward.plain or forward.replay, measure, self._apply_to_whole)
 
     def _run(
         self,
@@ -274,20 +279,22 @@ class Step(StepAccount):
                 value.grad = outputs[pair[0]] @ outputs[pair[1]] if pair else outputs[number]
         self._update.apply(outputs)
 
-    def _apply_stock_update(self, outputs: tuple) -> None:
+    def _apply_to_whole(self, outputs: tuple) -> None:
+        assert self._update is not None
         gradients = [*outputs[self._first_gradient : self._first_gradient + len(self.values)]]
         if self._settings.keep_gradients:
             for value, gradient in zip(self.values, gradients, strict=True):
                 value.grad = gradient
-        self._model.optimizer.apply(gradients, self._weights)
+        self._update.apply_to(gradients)
 
     def _captured(self, part: Trace, leaves: Leaves) -> Callable[..., tuple]:
+        fastest = part.compiled or part.replay
         if not leaves or not leaves[0].is_cuda:
-            return part.replay
+            return fastest
         try:
-            replay = cuda.capture(part.replay, leaves, part.state)
+            replay = cuda.capture(fastest, leaves, part.state)
         except NotTraceableError as reason:
             self.notes.append(f"no CUDA graph, because {reason}")
-            return part.replay
+            return fastest
         self.notes.append("captured in a CUDA graph")
         return replay

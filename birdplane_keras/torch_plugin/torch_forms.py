@@ -1,9 +1,7 @@
-"""Rewrites into the form in which PyTorch's own layers and losses compute: the same numbers, rounded as theirs are."""
+"""Rewrites into the form in which PyTorch's own layers compute: the same numbers, rounded as theirs are."""
 
-import math
 import operator
 from collections import Counter
-from collections.abc import Mapping
 
 import torch
 from torch import fx
@@ -12,16 +10,8 @@ from birdplane_keras.torch_plugin.graphs import shape_of, writes_between
 
 aten = torch.ops.aten
 
-TORCH_FORMS = {"addmm", "convolution with bias", "bias in convolution's gradient", "loss summed inside", "mse_loss"}
-TOTAL = object()
-NONE, MEAN, SUM = 0, 1, 2  # `reduction` as ATen numbers it
+TORCH_FORMS = {"addmm", "convolution with bias", "bias in convolution's gradient"}
 _VIEWS = {aten.view.default, aten._unsafe_view.default}
-
-
-def is_total(node: fx.Node) -> bool:
-    """Tells whether a node is the sum of all numbers in a tensor; Keras 3.16 names the axes, and none of them."""
-    over_none = node.target is aten.sum.dim_IntList and node.args[1:] in [(None,), (None, False)]
-    return (node.target is aten.sum.default or over_none) and not node.kwargs
 
 
 def fuse_addmm(graph: fx.Graph, counts: Counter) -> None:
@@ -53,20 +43,6 @@ def fuse_addmm(graph: fx.Graph, counts: Counter) -> None:
         node.replace_all_uses_with(result)
         graph.erase_node(node)
         counts["addmm"] += 1
-
-
-def sum_inside_loss(graph: fx.Graph, counts: Counter) -> None:
-    """`sum(nll_loss(..., "none"))` becomes `nll_loss(..., "sum")`: PyTorch's own mean adds in that order, too."""
-    for node in list(graph.nodes):
-        losses = node.args[0] if is_total(node) else None
-        if losses is None or losses.target is not operator.getitem or losses.args[1] != 0 or len(losses.users) > 1:
-            continue
-        forward = losses.args[0]
-        if forward.target is aten.nll_loss_forward.default and forward.args[3] == NONE and not forward.kwargs:
-            forward.args = (*forward.args[:3], SUM, *forward.args[4:])
-            node.replace_all_uses_with(losses)
-            graph.erase_node(node)
-            counts["loss summed inside"] += 1
 
 
 def fuse_convolution_bias(graph: fx.Graph, counts: Counter) -> None:
@@ -134,41 +110,3 @@ def take_bias_gradient_from(backward: fx.Node, graph: fx.Graph, counts: Counter)
             view.replace_all_uses_with(bias)
         counts["bias in convolution's gradient"] += 1
         return
-
-
-def average_inside_squared_error(graph: fx.Graph, constants: Mapping[str, torch.Tensor], counts: Counter) -> None:
-    """`sum(mean(square(a - b), -1)) / N` becomes `mse_loss(a, b)`, which adds up all squares before it divides."""
-    for node in list(graph.nodes):
-        by_constant = node.target is aten.div.Tensor and not node.kwargs and isinstance(node.args[1], fx.Node)
-        if not by_constant or node.args[1].op != "get_attr":
-            continue
-        chain = [TOTAL, aten.mean.dim, aten.pow.Tensor_Scalar, aten.sub.Tensor]
-        links: list[fx.Node] = [node]
-        for target in chain:
-            inner = links[-1].args[0]
-            # The difference itself is used by the gradient, too.
-            alone = isinstance(inner, fx.Node) and (len(inner.users) == 1 or target is aten.sub.Tensor)
-            if not alone or not (is_total(inner) if target is TOTAL else inner.target is target and not inner.kwargs):
-                break
-            links.append(inner)
-        if len(links) <= len(chain):
-            continue
-        _, _, mean, square, difference = links
-        shape, divisor = shape_of(difference), constants[node.args[1].target]
-        if (
-            square.args[1] != 2
-            or list(mean.args[1]) not in ([-1], [len(shape) - 1])
-            or len(mean.args) > 2
-            or len(difference.args) != 2
-            or any(shape_of(side) != shape for side in difference.args)
-            or divisor.numel() != 1
-            or divisor.item() != math.prod(shape[:-1])
-            or writes_between(difference, node)
-        ):
-            continue
-        with graph.inserting_before(node):
-            loss = graph.call_function(aten.mse_loss.default, (*reversed(difference.args), MEAN))
-        loss.meta = dict(node.meta)
-        node.replace_all_uses_with(loss)
-        graph.erase_node(node)
-        counts["mse_loss"] += 1

@@ -44,7 +44,7 @@ def test_attach_refuses_what_is_not_a_keras_model():
 
 
 def test_attach_refuses_an_unknown_engine():
-    with pytest.raises(ValueError, match="expected an engine among exact, fused, received 'quick'"):
+    with pytest.raises(ValueError, match="expected an engine among exact, fused, compiled, received 'quick'"):
         torch_plugin.attach(make(None), engine="quick")
 
 
@@ -135,11 +135,18 @@ def test_explain_counts_the_steps_of_a_signature():
     assert "exact, 10 steps, 4 of them audited, traced in" in torch_plugin.explain(model)
 
 
-def test_fused_says_where_it_cannot_fuse():
-    model = make("fused", optimizer=keras.optimizers.Adam(1e-2))
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        (keras.optimizers.Adam, "Adam, in one call"),
+        (keras.optimizers.Adagrad, "Adagrad, in its own operations"),
+        (keras.optimizers.Lion, "Lion's own apply"),
+    ],
+)
+def test_explain_says_how_the_weights_are_updated(optimizer, words):
+    model = make("fused", optimizer=optimizer(1e-2))
     fit(model)
-    assert "not plain SGD" in torch_plugin.explain(model)
-    assert "Adam's own apply" in torch_plugin.explain(model)
+    assert f"update: {words}" in torch_plugin.explain(model)
 
 
 def test_exact_leaves_gradients_where_backward_leaves_them():
@@ -257,7 +264,7 @@ def test_an_interrupted_trial_leaves_the_model_as_it_was(monkeypatch):
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("birdplane_keras.torch_plugin.tracing.make_fx", interrupt)
+    monkeypatch.setattr("birdplane_keras.torch_plugin.making.make_fx", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit(model)
     assert all(torch.equal(one, each.value) for one, each in zip(before, model.variables, strict=True))

@@ -6,16 +6,17 @@ Each set-up is one that `test_differential.py` trains, too, without the sabotage
 import pytest
 import torch
 
-from birdplane_keras.torch_plugin import TorchPluginError, attachment, randomness, updates
+from birdplane_keras.torch_plugin import TorchPluginError, attachment, randomness
 from birdplane_keras.torch_plugin.guards import Guards
+from birdplane_keras.torch_plugin.updates import plain_sgd
 from plugin.test_differential import assert_attached_trains_as_stock, build
 
 stale_rates: list[float] = []
-signature, generator_of, learning_rate = attachment.signature, randomness.generator_of, updates.learning_rate
+signature, generator_of, rate_number = attachment.signature, randomness.generator_of, plain_sgd.rate_number
 
 
 def first_rate(optimizer):
-    stale_rates.append(learning_rate(optimizer))
+    stale_rates.append(rate_number(optimizer))
     return stale_rates[0]
 
 
@@ -36,8 +37,8 @@ def never_changed(self):
 
 
 SABOTAGES = {
-    "another rate": ("rate set by hand", (updates, "learning_rate", first_rate)),
-    "another rate of a schedule": ("schedule", (updates, "learning_rate", first_rate)),
+    "another rate": ("rate set by hand", (plain_sgd, "rate_number", first_rate)),
+    "another rate of a schedule": ("schedule", (plain_sgd, "rate_number", first_rate)),
     "another mask": ("Dropout from a seed", (randomness, "generator_of", same_mask)),
     "another dropout rate": ("Dropout whose rate changes", (Guards, "hold", never_changed)),
     "another frozen set": ("frozen, not compiled", (Guards, "hold", never_changed)),

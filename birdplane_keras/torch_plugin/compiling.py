@@ -1,0 +1,65 @@
+"""A graph through PyTorch's own compiler, inductor: what works number by number becomes loops in C++ or Triton.
+
+The graph is the traced one, after its rewrites: one graph, without breaks and without guards of its own. Inductor keeps
+what it compiles on disk, so that another process need not compile it again.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import fx
+
+from birdplane_keras.torch_plugin.errors import NothingToCompileError, NotTraceableError
+
+
+def compile_by_inductor(
+    graph: fx.Graph, constants: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor], state: Sequence[torch.Tensor]
+) -> Callable[..., tuple]:
+    """Returns a compiled function from the inputs of a graph to the tuple of its outputs; it has not run yet.
+
+    Args:
+        graph: Its placeholders are the inputs, then the state.
+        constants: Name -> tensor of each `get_attr` node.
+        inputs: Examples.
+        state: Tensors that it reads and writes in place.
+
+    Raises:
+        NothingToCompileError: It is a call of PyTorch's already.
+        NotTraceableError: It cannot be compiled here: there is no C++ compiler, say.
+    """
+    if any(str(node.target).startswith("birdplane.recurrent") for node in graph.nodes):
+        raise NothingToCompileError("PyTorch's own recurrent layer is one call, which its compiler cannot enter")
+    copy = fx.Graph()
+    copy.output(copy.graph_copy(graph, {}))
+    module = fx.GraphModule(dict(constants), copy)
+    bound = list(state)
+    try:
+        from torch._inductor.compile_fx import compile_fx
+
+        with torch.no_grad(), settings():
+            function: Any = compile_fx(module, [*inputs, *bound])
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        raise NotTraceableError(explain_failure(error)) from error
+
+    def compiled(*given: torch.Tensor) -> tuple:
+        with torch.no_grad():
+            return tuple(function(*given, *bound))
+
+    return compiled
+
+
+def settings() -> AbstractContextManager:
+    """Returns inductor's settings: the draws of PyTorch's own generators, and no processes beside this one."""
+    from torch._inductor import config
+
+    return config.patch(fallback_random=True, compile_threads=1)
+
+
+def explain_failure(error: Exception) -> str:
+    """Returns the reason in words for what the compiler raised."""
+    lines = str(error).strip().splitlines()
+    return f"PyTorch's compiler cannot compile it ({type(error).__name__}: {lines[0] if lines else ''})"

@@ -1,0 +1,98 @@
+"""Batches of arrays and tensors in memory by their rows' numbers, in the order in which stock Keras draws them.
+
+Stock Keras hands such data to a PyTorch `DataLoader`, which takes more time for each row than a small network for its
+step. Here one call takes the rows of a batch; the loader's own sampler still says which they are.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+from keras import tree
+
+from birdplane_keras.torch_plugin.batches import name_of
+from birdplane_keras.torch_plugin.private_keras import ArrayDataAdapter, get_device
+
+
+def take_by_index(epoch_iterator: Any) -> None:
+    """Makes an epoch iterator of Keras take its batches by index, where its data are arrays and tensors in memory.
+
+    Args:
+        epoch_iterator: Of `fit`, `evaluate` or `predict`, before its first batch of an epoch; anything else stays.
+    """
+    adapter: Any = getattr(epoch_iterator, "data_adapter", None)
+    if type(adapter) is not ArrayDataAdapter or "get_torch_dataloader" in vars(adapter):
+        return
+
+    def get_torch_dataloader() -> Any:
+        loader = ArrayDataAdapter.get_torch_dataloader(adapter)
+        batches = IndexedBatches(loader, is_shuffled=bool(adapter._shuffle))
+        # Within a batch, rows are drawn batch by batch: between two of them the step may draw.
+        return loader if batches.leaves is None or adapter._shuffle == "batch" else batches
+
+    adapter.get_torch_dataloader = get_torch_dataloader
+
+
+class IndexedBatches:
+    """The batches of one epoch.
+
+    Args:
+        loader: Stock Keras' own, over its array data set.
+        is_shuffled: Whether the rows come in a drawn order.
+    """
+
+    def __init__(self, loader: Any, *, is_shuffled: bool) -> None:
+        self._loader, self._is_shuffled = loader, is_shuffled
+        sliceables = tree.flatten(loader.dataset.array)
+        self.leaves: list[torch.Tensor | None] | None = []
+        for each in sliceables:
+            whole = None if each is None else whole_tensor(each)
+            if each is not None and whole is None:
+                self.leaves = None
+                return
+            self.leaves.append(whole)
+
+    def __iter__(self) -> Iterator[Any]:
+        iter(self._loader)  # the loader's own iterator draws a number when it is made
+        return self._batches()
+
+    def _batches(self) -> Iterator[Any]:
+        sampler, leaves = self._loader.batch_sampler, self.leaves
+        assert leaves is not None
+        structure = self._loader.dataset.array
+        size, count = sampler.batch_size, len(sampler.sampler)
+        order = torch.tensor(list(sampler.sampler)) if self._is_shuffled else None
+        for start in range(0, count, size):
+            if order is None:
+                rows = [leaf if leaf is None else leaf[start : start + size].clone() for leaf in leaves]
+            else:
+                numbers = order[start : start + size]
+                rows = [leaf if leaf is None else leaf.index_select(0, numbers.to(leaf.device)) for leaf in leaves]
+            yield packed(structure, rows)
+
+
+def packed(structure: Any, rows: list[Any]) -> Any:
+    """Returns rows in the structure that stock Keras has them in."""
+    if type(structure) is tuple and not any(tree.is_nested(each) for each in structure):
+        return tuple(rows)
+    return tree.pack_sequence_as(structure, rows)
+
+
+def whole_tensor(sliceable: Any) -> torch.Tensor | None:
+    """Returns all rows as a tensor of whose rows stock Keras makes the same batches; `None` where there is none."""
+    array = sliceable.array
+    if isinstance(array, torch.Tensor):
+        is_plain = array.layout == torch.strided and name_of(array.device) == get_device() and not array.requires_grad
+        return array if is_plain and array.is_contiguous() else None
+    if not isinstance(array, np.ndarray) or get_device() != "cpu" or not len(array):
+        return None
+    if not array.flags.writeable or not array.flags.c_contiguous:
+        return None
+    try:
+        whole = torch.from_numpy(array)
+    except TypeError:  # strings
+        return None
+    first: Any = keras.ops.convert_to_tensor(sliceable.convert_to_torch_compatible(array[:1]))
+    return whole if (first.dtype, first.shape[1:]) == (whole.dtype, whole.shape[1:]) else None

@@ -1,0 +1,139 @@
+"""A recurrent layer of PyTorch as one operation of a graph, and its gradients as another.
+
+PyTorch runs such a layer as a loop in C++; a graph would hold each of its steps. As one operation it stays one call.
+Where a replay makes the forward pass, the results keep PyTorch's record of it, by which the second operation finds the
+gradients as `backward()` does; elsewhere that one makes the forward pass again.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_LIBRARY = torch.library.Library("birdplane", "FRAGMENT")
+_FUNCTIONS = {"gru": torch._VF.gru, "tanh": torch._VF.rnn_tanh, "relu": torch._VF.rnn_relu}
+_RECORD = "_birdplane_record"  # of a result: what it was made of, and how
+Tensors = Sequence[torch.Tensor]
+
+
+def run(kind: str, inputs: torch.Tensor, states: Tensors, weights: Tensors, *, trains: bool) -> tuple:
+    """Returns all outputs, (N, T, units), the last state, (1, N, units), and an LSTM's last cell, the same or empty."""
+    settings = (len(weights) > 2, 1, 0.0, trains, False, True)
+    if kind == "lstm":
+        return torch._VF.lstm(inputs, list(states), list(weights), *settings)
+    outputs, last = _FUNCTIONS[kind](inputs, states[0], list(weights), *settings)
+    return outputs, last, last.new_empty(0)
+
+
+def recorded(kind: str, inputs: torch.Tensor, states: Tensors, weights: Tensors) -> tuple:
+    """Returns the same, with a record of how it was made."""
+    leaves = [tensor.detach().requires_grad_() for tensor in (inputs, *states, *weights)]
+    count = 1 + len(states)
+    with torch.enable_grad():
+        made = run(kind, leaves[0], leaves[1:count], leaves[count:], trains=True)
+    results = tuple([each.detach() for each in made])
+    setattr(results[0], _RECORD, (leaves, made))
+    return results
+
+
+def plainly(kind: str, inputs: torch.Tensor, states: Tensors, weights: Tensors) -> tuple:
+    """Returns the same as a prediction makes it."""
+    with torch.no_grad():
+        return run(kind, inputs, states, weights, trains=False)
+
+
+def gradients(
+    kind: str,
+    given: Sequence[torch.Tensor | None],
+    outputs: torch.Tensor,
+    inputs: torch.Tensor,
+    states: Tensors,
+    weights: Tensors,
+) -> list[torch.Tensor]:
+    """Returns the gradients of the inputs, the states and the weights.
+
+    Args:
+        kind: `lstm`, `gru`, `tanh` or `relu`.
+        given: The gradients of the three results of `recorded`; `None` is zero.
+        outputs: The first of them.
+        inputs: (N, T, features).
+        states: (1, N, units), of an LSTM two.
+        weights: As in `torch.nn.LSTM`, `torch.nn.GRU` and `torch.nn.RNN`.
+    """
+    record = vars(outputs).pop(_RECORD, None) or vars(recorded(kind, inputs, states, weights)[0])[_RECORD]
+    leaves, made = record
+    pairs = [(one, other) for one, other in zip(made, given, strict=True) if other is not None and one.numel()]
+    results, from_above = zip(*pairs, strict=True)
+    found = torch.autograd.grad(results, leaves, from_above, allow_unused=True)
+    return [torch.zeros_like(leaf) if each is None else each for leaf, each in zip(leaves, found, strict=True)]
+
+
+@contextmanager
+def _with_autograd() -> Iterator[None]:
+    """Within an operation's implementation PyTorch records nothing; within this it does."""
+    excluded = torch._C._dispatch_tls_local_exclude_set()
+    for key in (
+        torch._C.DispatchKey.AutogradCPU,
+        torch._C.DispatchKey.AutogradCUDA,
+        torch._C.DispatchKey.ADInplaceOrView,
+    ):
+        excluded = excluded.remove(key)
+    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded), torch.enable_grad():
+        yield
+
+
+def _recorded_in_graph(kind: str, inputs: torch.Tensor, states: Tensors, weights: Tensors) -> tuple:
+    with _with_autograd():
+        return tuple([each.detach().clone() for each in recorded(kind, inputs, states, weights)])
+
+
+def _gradients_in_graph(*arguments: Any) -> list[torch.Tensor]:
+    with _with_autograd():
+        return gradients(*arguments)
+
+
+_ARGUMENTS = "Tensor inputs, Tensor[] states, Tensor[] weights"
+PYTHON = {"recurrent": recorded, "recurrent_plain": plainly, "recurrent_backward": gradients}
+_LIBRARY.define(f"recurrent(str kind, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
+_LIBRARY.define(f"recurrent_plain(str kind, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
+_LIBRARY.define(f"recurrent_backward(str kind, Tensor?[] given, Tensor outputs, {_ARGUMENTS}) -> Tensor[]")
+_LIBRARY.impl("recurrent", _recorded_in_graph, "CompositeExplicitAutograd")
+_LIBRARY.impl("recurrent_plain", plainly, "CompositeExplicitAutograd")
+_LIBRARY.impl("recurrent_backward", _gradients_in_graph, "CompositeExplicitAutograd")
+
+
+OPERATIONS = torch.ops.birdplane
+
+
+def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+    ctx.kind, sequence, states, weights = inputs
+    ctx.states = len(states)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[0], sequence, *states, *weights)
+
+
+def _backward(ctx: Any, *given: torch.Tensor | None) -> tuple:
+    outputs, inputs, *rest = ctx.saved_tensors
+    states, weights = rest[: ctx.states], rest[ctx.states :]
+    found = torch.ops.birdplane.recurrent_backward(ctx.kind, list(given), outputs, inputs, states, weights)
+    return None, found[0], found[1 : 1 + ctx.states], found[1 + ctx.states :]
+
+
+torch.library.register_autograd("birdplane::recurrent", _backward, setup_context=_setup_context, lib=_LIBRARY)
+
+
+# What they make, without its numbers.
+def _made(kind, inputs, states, weights):
+    last = torch.empty_like(states[0])
+    cell = torch.empty_like(states[0]) if kind == "lstm" else last.new_empty(0)
+    return inputs.new_empty((*inputs.shape[:2], last.shape[-1])), last, cell
+
+
+for _name in ("recurrent", "recurrent_plain"):
+    torch.library.register_fake(f"birdplane::{_name}", _made, lib=_LIBRARY)
+
+
+@torch.library.register_fake("birdplane::recurrent_backward", lib=_LIBRARY)
+def _(kind, given, outputs, inputs, states, weights):
+    return [torch.empty_like(tensor) for tensor in (inputs, *states, *weights)]

@@ -1,0 +1,190 @@
+"""PyTorch's own operations in the place of what Keras composes: where settings allow it, and proved."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+
+from birdplane_keras import torch_plugin
+from birdplane_keras.torch_plugin import TorchPluginError, proving
+from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.native import linear, normalisation, recurrent_ops
+from birdplane_keras.torch_plugin.native.forms import NativeForm
+from plugin.networks import draw
+from plugin.training import entries
+
+IMAGES, SERIES = (6, 6, 4), (5, 4)
+
+
+def trained(layer: keras.layers.Layer, shape: tuple[int, ...], engine: str | None, loss="mse") -> keras.Model:
+    """Trains a layer between two dense ones for six steps, and predicts."""
+    keras.utils.set_random_seed(0)
+    inner = layer if isinstance(layer, list) else [layer]
+    model = keras.Sequential([keras.Input(shape), *inner, layers.Flatten(), layers.Dense(2)])
+    model.set_weights(
+        [draw(*each.shape, seed=n) * 0.3 + (each.ndim == 1) for n, each in enumerate(model.get_weights())]
+    )
+    model.compile(keras.optimizers.SGD(0.01), loss)
+    if engine is not None:
+        torch_plugin.attach(model, engine, strict=True, audit="step")
+    for step in range(6):
+        model.train_on_batch(draw(8, *shape, seed=step), draw(8, 2, seed=99))
+    model.predict(draw(8, *shape), verbose=0)
+    return model
+
+
+NATIVE = {
+    "batch_norm": (lambda: layers.BatchNormalization(), IMAGES),
+    "batch_norm without scale": (lambda: layers.BatchNormalization(scale=False, center=False), IMAGES),
+    "batch_norm of vectors": (lambda: layers.BatchNormalization(), (4,)),
+    "batch_norm of channels first": (lambda: layers.BatchNormalization(axis=1), IMAGES),
+    "batch_norm frozen": (lambda: layers.BatchNormalization(trainable=False), IMAGES),
+    "group_norm": (lambda: layers.GroupNormalization(2), IMAGES),
+    "linear": (lambda: layers.EinsumDense("abc,cde->abde", (5, 2, 3), bias_axes="de"), SERIES),
+    "linear over two axes": (lambda: layers.EinsumDense("abc,bcd->ad", (3,), bias_axes="d", activation="tanh"), SERIES),
+    "lstm": (lambda: layers.LSTM(3), SERIES),
+    "lstm backwards, all steps": (lambda: layers.LSTM(3, go_backwards=True, return_sequences=True), SERIES),
+    "lstm in both directions": (lambda: layers.Bidirectional(layers.LSTM(3, return_sequences=True)), SERIES),
+    "lstm without bias": (lambda: layers.LSTM(3, use_bias=False), SERIES),
+    "lstm on lstm": (lambda: [layers.LSTM(3, return_sequences=True), layers.LSTM(2)], SERIES),
+    "gru": (lambda: layers.GRU(3), SERIES),
+    "gru without bias": (lambda: layers.GRU(3, use_bias=False, return_sequences=True), SERIES),
+    "rnn": (lambda: layers.SimpleRNN(3), SERIES),
+    "rnn with rectifiers": (lambda: layers.SimpleRNN(3, activation="relu", return_sequences=True), SERIES),
+}
+NOT_NATIVE = {
+    "batch_norm": (lambda: layers.BatchNormalization(renorm=True), IMAGES),
+    "linear": (lambda: layers.EinsumDense("abc,cb->abc", (5, 4)), SERIES),
+    "lstm": (lambda: layers.LSTM(3, recurrent_activation="hard_sigmoid"), SERIES),
+    "gru": (lambda: layers.GRU(3, reset_after=False), SERIES),
+    "rnn": (lambda: layers.SimpleRNN(3, activation="sigmoid"), SERIES),
+}
+
+
+def assert_equal(one: keras.Model, other: keras.Model) -> None:
+    for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("engine", ["exact", pytest.param("fused", marks=pytest.mark.slow)])
+def test_a_layer_runs_as_pytorchs_own_and_trains_as_in_keras(name, engine):
+    make, shape = NATIVE[name]
+    attached = trained(make(), shape, engine)
+    for kind in ("train", "predict"):
+        assert entries(attached, kind)[0].step.rewrites[f"native {name.split()[0]}"] >= 1
+    assert_equal(attached, trained(make(), shape, None))
+
+
+@pytest.mark.parametrize("name", NOT_NATIVE)
+def test_other_settings_keep_keras_form(name):
+    make, shape = NOT_NATIVE[name]
+    attached = trained(make(), shape, "exact")
+    assert f"native {name}" not in entries(attached, "train")[0].step.rewrites
+    assert_equal(attached, trained(make(), shape, None))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mse", "mae", keras.losses.Huber(0.7), keras.losses.BinaryCrossentropy(from_logits=True),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+    ],
+    ids=["mse", "mae", "huber", "binary", "categorical"],
+)  # fmt: skip
+def test_a_loss_is_averaged_as_in_pytorch(loss):
+    attached = trained(layers.Dense(3, activation="tanh"), (4,), "exact", loss)
+    assert entries(attached, "train")[0].step.rewrites["native loss"] == 1
+    assert_equal(attached, trained(layers.Dense(3, activation="tanh"), (4,), None, loss))
+
+
+def test_a_masked_recurrent_layer_keeps_keras_form():
+    model = keras.Sequential(
+        [keras.Input((5,), dtype="int32"), layers.Embedding(7, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2)]
+    )
+    model.compile("sgd", "mse")
+    torch_plugin.attach(model, strict=True)
+    model.train_on_batch(np.array([[1, 2, 0, 0, 0], [3, 4, 5, 6, 0]], "int32"), draw(2, 2))
+    assert "native lstm" not in entries(model, "train")[0].step.rewrites
+
+
+def wrong_by(factor: float) -> NativeForm:
+    """A form that is wrong by a factor."""
+
+    def make(layer, inputs, training=None, mask=None):
+        made = normalisation.batch_norm(layer, inputs, training, mask)
+        return made if made is NotImplemented else made * factor
+
+    return NativeForm(name="batch_norm", owner=layers.BatchNormalization, attribute="call", make=make)
+
+
+@pytest.mark.parametrize("factor", [1 + 2e-5, 1.01])
+def test_a_wrong_form_is_refused_and_the_step_made_without_it(factor, monkeypatch):
+    """Control: double precision shows what single precision would take for rounding."""
+    monkeypatch.setattr(proving, "FORMS", (wrong_by(factor),))
+    attached = trained(layers.BatchNormalization(), IMAGES, "exact")
+    step = entries(attached, "train")[0].step
+    assert "native batch_norm" not in step.rewrites
+    assert "without PyTorch's own batch_norm, because with them its rewritten graph is" in torch_plugin.explain(
+        attached
+    )
+    assert_equal(attached, trained(layers.BatchNormalization(), IMAGES, None))
+
+
+def test_what_is_wrong_in_single_precision_only_is_refused(monkeypatch):
+    """Control: an operation that is right in double precision, and in single precision computes in half of it."""
+
+    coarse = torch.library.Library("birdplane_test", "DEF")
+    coarse.define("narrow(Tensor x) -> Tensor")
+    coarse.impl("narrow", lambda x: x.clone() if x.dtype == torch.float64 else x * 1.003, "CompositeExplicitAutograd")
+    torch.library.register_autograd("birdplane_test::narrow", lambda ctx, gradient: gradient, lib=coarse)
+
+    def by_operation(layer, inputs, training=None, mask=None):
+        made = normalisation.batch_norm(layer, inputs, training, mask)
+        return torch.ops.birdplane_test.narrow(made) if training else made
+
+    form = NativeForm(name="batch_norm", owner=layers.BatchNormalization, attribute="call", make=by_operation)
+    monkeypatch.setattr(proving, "FORMS", (form,))
+    attached = trained(layers.BatchNormalization(), IMAGES, "exact")
+    assert "more than rounding" in torch_plugin.explain(attached)
+    assert_equal(attached, trained(layers.BatchNormalization(), IMAGES, None))
+
+
+@pytest.mark.parametrize(
+    ("equation", "count"),
+    [("abc,cd->abd", 1), ("abc,cde->abde", 1), ("abc,bcd->ad", 2), ("abc,cb->abc", None), ("ab,bc->ca", None),
+     ("abc,acd->abd", None), ("aab,bc->aac", None), ("...b,bc->...c", None)],
+)  # fmt: skip
+def test_an_equation_is_a_product_of_matrices_or_not(equation, count):
+    assert linear.contracted(equation) == count
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh", "relu"])
+def test_a_recurrent_operation_finds_its_gradients_with_and_without_a_record(kind):
+    torch.manual_seed(0)
+    gates = {"lstm": 4, "gru": 3}.get(kind, 1)
+    inputs, states = torch.randn(2, 5, 4), [torch.randn(1, 2, 3) for _ in range(2 if kind == "lstm" else 1)]
+    weights = [torch.randn(3 * gates, 4), torch.randn(3 * gates, 3), torch.randn(3 * gates), torch.randn(3 * gates)]
+    outputs = recurrent_ops.recorded(kind, inputs, states, weights)
+    above = torch.randn_like(outputs[0])
+    found = recurrent_ops.gradients(kind, [above, None, None], outputs[0], inputs, states, weights)
+    again = torch.ops.birdplane.recurrent_backward(
+        kind, [above, None, None], outputs[0].clone(), inputs, states, weights
+    )
+    leaves = [each.clone().requires_grad_() for each in (inputs, *states, *weights)]
+    count = 1 + len(states)
+    made = recurrent_ops.run(kind, leaves[0], leaves[1:count], leaves[count:], trains=True)[0]
+    expected = torch.autograd.grad(made, leaves, above)
+    for one, other, theirs in zip(found, again, expected, strict=True):
+        assert torch.equal(one, theirs)
+        assert torch.equal(other, theirs)
+
+
+def test_a_proof_that_fails_is_told(monkeypatch):
+    def refuse(*_, **__):
+        raise NotTraceableError("of a test")
+
+    monkeypatch.setattr(proving._Proof, "of", refuse)
+    with pytest.raises(TorchPluginError, match="of a test"):
+        trained(layers.Dense(3), (4,), "exact")
