@@ -67,7 +67,7 @@ def assert_equal(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (" " in name)) for name in NATIVE])
 @pytest.mark.parametrize("engine", ["exact", pytest.param("fused", marks=pytest.mark.slow)])
 def test_a_layer_runs_as_pytorchs_own_and_trains_as_in_keras(name, engine):
     make, shape = NATIVE[name]
