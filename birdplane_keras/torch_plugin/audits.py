@@ -3,6 +3,7 @@
 The guards look at what the step was seen to read. An audit looks at what comes out, whatever it was that changed.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from birdplane_keras.torch_plugin.entries import Entry
 from birdplane_keras.torch_plugin.errors import NotTraceableError, StateChangedError
 from birdplane_keras.torch_plugin.journal import TorchRandomState
-from birdplane_keras.torch_plugin.noise import Spread, nudged, rounding_explains
+from birdplane_keras.torch_plugin.noise import Spread, away, nudged, rounding_explains
 from birdplane_keras.torch_plugin.outcomes import Outcome, Values, difference, difference_of_update, parts
 from birdplane_keras.torch_plugin.places import put_back
 from birdplane_keras.torch_plugin.reads import Reads
@@ -253,4 +254,9 @@ def _is_rounding(
         ]
         return difference(step, ours, theirs, rows, spreads) is None
 
+    pairs = zip(parts(step, ours), parts(step, theirs), strict=True)
+    if any(
+        not math.isfinite(away(*pair)) for one, other in pairs for pair in zip(one.tensors, other.tensors, strict=True)
+    ):
+        return False  # rounding makes no number of what is none
     return rounding_explains(lambda draw: (outcome(plain, draw), outcome(run, draw)), agree, spans)

@@ -12,6 +12,9 @@ import torch
 from torch import fx
 
 from birdplane_keras.torch_plugin.errors import NothingToCompileError, NotTraceableError
+from birdplane_keras.torch_plugin.graphs import is_write, remove_dead
+
+_NEW = (torch.ops.aten.empty_like.default, torch.ops.aten.new_empty_strided.default)
 
 
 def compile_by_inductor(
@@ -33,6 +36,7 @@ def compile_by_inductor(
         raise NothingToCompileError("PyTorch's own recurrent layer is one call, which its compiler cannot enter")
     copy = fx.Graph()
     copy.output(copy.graph_copy(graph, {}))
+    draw_anew(copy)
     module = fx.GraphModule(dict(constants), copy)
     bound = list(state)
     try:
@@ -50,6 +54,29 @@ def compile_by_inductor(
             return tuple(function(*given, *bound))
 
     return compiled
+
+
+def draw_anew(graph: fx.Graph) -> None:
+    """Has masks drawn by an operation that returns them: inductor may read memory before it is drawn into, in place.
+
+    Raises:
+        NotTraceableError: Something else is drawn in place.
+    """
+    for node in list(graph.nodes):
+        if not is_write(node) or torch.Tag.nondeterministic_seeded not in node.target.tags:
+            continue
+        memory, made = node.args[0], node.args[0].meta.get("tensor_meta")
+        is_new = memory.target in _NEW and len(memory.users) == 1 and made is not None
+        if node.target is not torch.ops.aten.bernoulli_.float or not is_new:
+            raise NotTraceableError(f"`{node.target}` draws in place, which PyTorch's compiler may do too late")
+        probability = node.args[1] if len(node.args) > 1 else 0.5
+        with graph.inserting_before(node):
+            # What the memory is like is an argument, so that draws stay in their order.
+            args = memory.args[0], list(made.shape), list(made.stride), probability
+            drawn = graph.call_function(torch.ops.birdplane.drawn_bernoulli.default, args)
+        node.replace_all_uses_with(drawn)
+        graph.erase_node(node)
+    remove_dead(graph)
 
 
 def settings() -> AbstractContextManager:

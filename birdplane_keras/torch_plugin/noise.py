@@ -5,6 +5,7 @@ on changes a gradient by far more than rounding. So the step is made again, in b
 by some units in their last place. What is wrong is wrong there, too; how far the draws are apart is what rounding does.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -66,9 +67,9 @@ class Spread:
 
     def __init__(self, run: Sequence, draws: Sequence[Sequence]) -> None:
         self._run = run
-        self._largest = [
-            max((away(one, draw[number]) for draw in draws), default=0.0) for number, one in enumerate(run)
-        ]
+        found = [[away(one, draw[number]) for draw in draws] for number, one in enumerate(run)]
+        # Rounding makes no number of what is none.
+        self._largest = [max((each for each in of_one if math.isfinite(each)), default=0.0) for of_one in found]
 
     def of(self, number: int) -> float:
         """Returns what a tensor may be away."""
@@ -85,7 +86,8 @@ def away(one: object, other: object) -> float:
         return 0.0 if one is other else float("inf")
     if one.shape != other.shape or not one.is_floating_point():
         return 0.0 if one.shape == other.shape and torch.equal(one, other) else float("inf")
+    if not torch.equal(one.isfinite(), other.isfinite()):
+        return float("inf")
     if not one.numel():
         return 0.0
-    difference = float((one.double() - other.double()).abs().max())
-    return difference if difference == difference else float("inf")
+    return float((one.double().nan_to_num() - other.double().nan_to_num()).abs().max())

@@ -5,6 +5,7 @@ graphs agree in double precision, where rounding cannot hide a difference. And i
 it computes in it is no further from the function than rounding takes the function from itself.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
@@ -209,18 +210,20 @@ class _Proof:
             found = enumerate(apart(trial.first, ours, step))
             return all(not away or spread.holds(number, ours[number]) for number, away in found)
 
-        if not means_the_same or not rounding_explains(moved, agree, spans):
+        can_be_rounding = means_the_same and math.isfinite(furthest)
+        if not can_be_rounding or not rounding_explains(moved, agree, spans):
             raise NotTraceableError(f"its rewritten replay is {furthest:.1e} away from it, more than rounding")
 
     def _require_same_meaning(self, rewritten: Rewritten) -> bool:
         """Holds the two graphs against each other in double precision; returns whether that could be done."""
         try:
-            theirs, ours = (
-                self._in_double(each.graph, each.constants, getattr(each, "factors", {}))
-                for each in (self._plain, rewritten)
-            )
-        except (NotImplementedError, RuntimeError):  # an operation has no such form
+            theirs = self._in_double(self._plain.graph, self._plain.constants, {})
+        except (NotImplementedError, RuntimeError):  # PyTorch has no such form of an operation of Keras'
             return False
+        try:
+            ours = self._in_double(rewritten.graph, rewritten.constants, rewritten.factors)
+        except (NotImplementedError, RuntimeError) as error:
+            raise NotTraceableError(f"its rewritten graph has no form in double precision: {error}") from error
         largest = max((largest_in(each) for each in theirs), default=0.0)
         for one, other in zip(theirs, ours, strict=True):
             away = 0.0 if one is None and other is None else distance(one, other, ZERO * largest)

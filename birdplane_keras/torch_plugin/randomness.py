@@ -58,7 +58,24 @@ for _name, (_function, _arguments) in SEEDED.items():
     _LIBRARY.impl(_name, _function, "CompositeExplicitAutograd")
 
 
+def drawn_bernoulli(like, size, stride, p):
+    """Zeros and ones from PyTorch's own generator, in memory with these strides, of a tensor's type and device."""
+    return like.new_empty_strided(size, stride).bernoulli_(p)
+
+
+_LIBRARY.define(
+    "drawn_bernoulli(Tensor like, SymInt[] size, SymInt[] stride, float p) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded, torch.Tag.needs_fixed_stride_order),
+)
+_LIBRARY.impl("drawn_bernoulli", drawn_bernoulli, "CompositeExplicitAutograd")
+
+
 # What they make, without its numbers.
+@torch.library.register_fake("birdplane::drawn_bernoulli")
+def _(like, size, stride, p):
+    return like.new_empty_strided(size, stride)
+
+
 @torch.library.register_fake("birdplane::seeded_bernoulli")
 def _(seed, p):
     return torch.empty_like(p)

@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a
 def model_of_images() -> keras.Model:
     keras.utils.set_random_seed(0)
     inner = [layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.3, seed=1)]
-    model = keras.Sequential([keras.Input((6, 6, 2)), *inner, layers.Flatten(), layers.Dense(2)])
+    model = keras.Sequential([keras.Input((6, 6, 2)), *inner, layers.Dropout(0.2), layers.Flatten(), layers.Dense(2)])
     model.compile(keras.optimizers.Adam(1e-3), "mse")
     return model
 
@@ -90,7 +90,7 @@ def wrong_by(factor: float):
     return compile_wrongly
 
 
-@pytest.mark.parametrize(("factor", "taken"), [(1.0, True), (1.01, False)])
+@pytest.mark.parametrize(("factor", "taken"), [(1.0, True), (1.01, False), (float("nan"), False)])
 def test_compiled_code_is_held_against_the_step(factor, taken, monkeypatch):
     monkeypatch.setattr(proving, "compile_by_inductor", wrong_by(factor))
     model = model_of_images()
@@ -130,3 +130,24 @@ def test_a_recurrent_layer_is_one_call_already():
     torch_plugin.attach(model, "compiled", strict=True)
     model.train_on_batch(draw(8, 5, 4), draw(8, 2))
     assert "not compiled: PyTorch's own recurrent layer is one call" in torch_plugin.explain(model)
+
+
+def test_what_is_no_number_at_times_only_is_refused(monkeypatch):
+    """Agreement from moved weights explains a bend, and not a number that is none."""
+    calls = []
+
+    def compile_badly(graph, constants, inputs, state):
+        replay = torch.no_grad()(compile_graph(graph, constants, state))
+
+        def run(*given):
+            calls.append(1)
+            made = replay(*given)
+            return tuple(each * float("nan") if len(calls) == 1 and each is not None else each for each in made)
+
+        return run
+
+    monkeypatch.setattr(proving, "compile_by_inductor", compile_badly)
+    model = model_of_images()
+    torch_plugin.attach(model, "compiled")
+    with pytest.warns(TorchPluginWarning, match="inf away from it, more than rounding"):
+        model.train_on_batch(draw(8, 6, 6, 2), draw(8, 2))
