@@ -107,7 +107,7 @@ def compared(
             gradients = step.gradients()
         audit.take_back()
     theirs = Outcome(result, gradients, values)
-    if what is None and step.has_update and any(each is not None for each in gradients):
+    if what is None and step.has_update and step.updates_those_of(gradients):
         step.update_by(gradients)
         what = difference_of_update(step, audit.now(), theirs.values)
         audit.take_back()

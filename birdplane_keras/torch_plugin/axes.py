@@ -89,6 +89,16 @@ def root_of(node: fx.Node) -> fx.Node:
     return node
 
 
+def source_of(node: Any) -> tuple[fx.Node, Permutation]:
+    """Returns what a node shows or lays out in another order of axes, and that order."""
+    order = tuple(range(rank_of(node) or 0))
+    while node.target in (aten.permute.default, aten.contiguous.default) and rank_of(node.args[0]) is not None:
+        if node.target is aten.permute.default:
+            order = compose([axis % len(order) for axis in node.args[1]], order)
+        node = node.args[0]
+    return node, order
+
+
 def leads_out(node: fx.Node) -> bool:
     """Tells whether an output of the graph shows or copies a node."""
     return any(user.op == "output" or (user.target in SHOWN and leads_out(user)) for user in node.users)
@@ -113,6 +123,11 @@ def rank_of(node: Any) -> int | None:
 def shape_of(node: Any) -> list[int]:
     """Returns the shape of a node's tensor."""
     return list(node.meta["tensor_meta"].shape)
+
+
+def is_vector(node: Any) -> bool:
+    """Tells whether a node's tensor has more than one number along one axis at most, so that it lies in any order."""
+    return rank_of(node) is not None and sum(size != 1 for size in shape_of(node)) <= 1
 
 
 def is_contiguous(node: fx.Node) -> bool:

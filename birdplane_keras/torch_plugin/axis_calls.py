@@ -16,6 +16,7 @@ from birdplane_keras.torch_plugin.axes import (
     Form,
     Permutation,
     inverse,
+    is_vector,
     meta_like,
     rank_of,
     shape_of,
@@ -60,8 +61,7 @@ def reduced(walk: Any, node: Any) -> Form | None:
     left = tuple(sorted(rest).index(axis) for axis in rest)
     result.meta = meta_like(node, [made.shape[axis] for axis in inverse(left)])
     straight = left == tuple(range(len(left)))
-    is_vector = sum(size != 1 for size in made.shape) <= 1
-    return Form(result, None if straight else left, form.is_dense or is_vector, True)
+    return Form(result, None if straight else left, form.is_dense or is_vector(result), True)
 
 
 def joined(walk: Any, node: Any) -> Form | None:

@@ -23,6 +23,7 @@ from birdplane_keras.torch_plugin.axes import (
     compose,
     inverse,
     is_contiguous,
+    is_vector,
     leads_out,
     meta_like,
     rank_of,
@@ -125,7 +126,7 @@ class _Settling:
         # A new tensor lies in the order of its axes if what it is made of does; a view may lie in any.
         is_new = not isinstance(node.target, torch._ops.OpOverload) or not is_view(node)
         is_known = all(form.order is None and (form.is_dense or not form.is_touched) for form in forms)
-        return Form(made, is_dense=is_new and is_known, is_touched=True)
+        return Form(made, is_dense=is_new and (is_known or is_vector(node)), is_touched=True)
 
     def _logical(self, node: Any) -> fx.Node:
         """Returns the node of the new graph with the axes that an old one had."""
@@ -209,10 +210,7 @@ class _Settling:
             return Form(made, is_dense=form.is_dense or is_contiguous(node), is_touched=form.is_touched)
         if reaches(node, self.written):
             raise CannotTurnError
-        if form.is_dense and sum(size != 1 for size in shape_of(form.node)) <= 1:
-            argument = form.node
-        else:
-            argument = self._contiguous(source)
+        argument = form.node if form.is_dense and is_vector(form.node) else self._contiguous(source)
         made = self.new.call_function(node.target, (argument, shape))
         made.meta = dict(node.meta)
         return Form(made, is_dense=True, is_touched=True)
@@ -247,7 +245,7 @@ class _Settling:
             return form.node
         back, whole = inverse(order), [1] * (rank - len(shape)) + list(shape)
         wanted = [whole[axis] for axis in back]
-        if form.order is None and sum(size != 1 for size in shape) <= 1 and not reaches(node, self.written):
+        if form.order is None and is_vector(node) and not reaches(node, self.written):
             source: Any = form.node
             if source.target in VIEWS:  # a bias that was shown as (1, 1, 1, C)
                 source = source.args[0]

@@ -1,4 +1,4 @@
-"""How the kernels of `Dense` lie in memory.
+"""How the kernels of `Dense` and `EinsumDense` lie in memory.
 
 `torch.nn.Linear` keeps its weight as (out, in) and multiplies by the transpose; `Dense` keeps (in, out). A product may
 round differently by how its factors lie in memory: on some CPUs it does where a layer has two outputs. There the exact
@@ -7,11 +7,13 @@ engine lays a kernel out as `Linear` does; shape and values stay. Elsewhere it s
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import torch
 
 from birdplane_keras.torch_plugin import rewrites
+from birdplane_keras.torch_plugin.native.linear import contracted
 from birdplane_keras.torch_plugin.updates.plain_sgd import is_plain_sgd
 
 
@@ -42,7 +44,9 @@ def lay_out_for_parity(model: keras.Model, batch_size: int) -> bool:
         Whether anything was laid out anew.
     """
 
-    def matters(layer: keras.layers.Dense) -> bool:
+    def matters(layer: Any) -> bool:
+        if type(layer) is not keras.layers.Dense:
+            return True
         nodes = layer._inbound_nodes
         known = bool(nodes) and all(node.input_tensors[0].ndim == 2 for node in nodes)
         # Elsewhere it is not known here how many rows the products have.
@@ -58,7 +62,9 @@ def lay_out_for_parts(model: keras.Model) -> bool:
         Whether anything was laid out anew.
     """
 
-    def splits(layer: keras.layers.Dense) -> bool:
+    def splits(layer: Any) -> bool:
+        if type(layer) is not keras.layers.Dense:
+            return False
         kernel = layer._kernel._value
         even = kernel.device.type == "cpu" and kernel.shape[1] % torch.get_num_threads() == 0
         return even and kernel.numel() >= rewrites.SMALLEST_FUSED
@@ -66,26 +72,16 @@ def lay_out_for_parts(model: keras.Model) -> bool:
     return lay_out(model, splits)
 
 
-def lay_out(model: keras.Model, wanted: Callable[[keras.layers.Dense], bool]) -> bool:
+def lay_out(model: keras.Model, wanted: Callable[[Any], bool]) -> bool:
     """Lays the kernels of some layers, and what the optimizer keeps for them, out as (out, in)."""
     changed = False
-    for layer in dense_layers(model):
+    for layer, order in linear_layers(model):
         kernel = layer._kernel._value
-        if not is_as_linear(kernel) and wanted(layer):
+        if not kernel.permute(*order).is_contiguous() and wanted(layer):
             for value in [kernel, *optimizer_values(model, kernel.shape)]:
-                value.data = as_linear(value.data)
+                value.data = in_order(value.data, order)
             changed = True
     return changed
-
-
-def as_linear(kernel: torch.Tensor) -> torch.Tensor:
-    """Returns a copy of a kernel (in, out) that lies in memory as (out, in)."""
-    return torch.empty_strided(kernel.shape, (1, len(kernel)), dtype=kernel.dtype, device=kernel.device).copy_(kernel)
-
-
-def is_as_linear(kernel: torch.Tensor) -> bool:
-    """Tells whether a kernel (in, out) lies in memory as (out, in)."""
-    return kernel.stride() == (1, len(kernel))
 
 
 def layout_matters(kernel: torch.Tensor, batch_size: int) -> bool:
@@ -108,7 +104,7 @@ def _layout_matters(shape: torch.Size, dtype: torch.dtype, device: torch.device,
     with torch.no_grad():
         inputs, gradient, bias = draw(batch_size, shape[0]), draw(batch_size, shape[1]), draw(shape[1])
         keras_kernel = draw(*shape)
-        linear_kernel = as_linear(keras_kernel)
+        linear_kernel = in_order(keras_kernel, (1, 0))
         products = [
             [torch.addmm(bias, inputs, keras_kernel), torch.addmm(bias, inputs, linear_kernel)],
             [torch.mm(gradient, keras_kernel.t()), torch.mm(gradient, linear_kernel.t())],
@@ -149,13 +145,15 @@ def lay_out_as_keras(model: keras.Model) -> bool:
     return changed
 
 
-def dense_layers(model: keras.Model) -> Iterator[keras.layers.Dense]:
-    """Yields a model's stock `Dense` layers that have a kernel."""
+def linear_layers(model: keras.Model) -> Iterator[tuple[Any, tuple[int, ...]]]:
+    """Yields a model's stock layers that multiply by a kernel, each with the order of its axes as (out, in)."""
     for layer in model._flatten_layers():
-        if type(layer) is not keras.layers.Dense or not layer.built or layer.lora_enabled:
+        if type(layer) not in (keras.layers.Dense, keras.layers.EinsumDense) or not layer.built or layer.lora_enabled:
             continue
-        if layer._kernel._value.is_floating_point():  # not quantized
-            yield layer
+        kernel = layer._kernel._value
+        count = 1 if type(layer) is keras.layers.Dense else contracted(layer.equation)
+        if kernel.is_floating_point() and count is not None:  # not quantized, and a product of matrices
+            yield layer, (*range(count, kernel.ndim), *range(count))
 
 
 def optimizer_values(model: keras.Model, shape: torch.Size) -> list[torch.Tensor]:

@@ -11,6 +11,8 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.torch import trainer
 from keras.src.backend.torch.optimizers import torch_adagrad, torch_adam, torch_adamw, torch_rmsprop, torch_sgd
 from keras.src.backend.torch.random import torch_seed_generator
+from keras.src.losses import loss as losses_module
+from keras.src.losses.losses import LossFunctionWrapper
 from keras.src.ops.node import Node
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
@@ -28,6 +30,7 @@ __all__ = [
     "TORCH_OPTIMIZERS",
     "ArrayDataAdapter",
     "KerasTensor",
+    "LossFunctionWrapper",
     "Node",
     "Tracker",
     "auto_name",
@@ -42,6 +45,7 @@ __all__ = [
     "layer_losses",
     "leave_losses",
     "loss_containers",
+    "losses_module",
     "seeds_are_masked",
     "set_global_seed",
     "set_keras_mask",

@@ -81,6 +81,11 @@ class StepAccount:
         """Whether the step updates the weights by itself, and not by Keras' own function."""
         return self._update is not None and self._update.proof is not None
 
+    def updates_those_of(self, gradients: list[torch.Tensor | None]) -> bool:
+        """Tells whether gradients are of the weights that the step moves."""
+        present = [number for number, gradient in enumerate(gradients) if gradient is not None]
+        return self._update is not None and bool(present) and list(self._update.present) == present
+
     def update_by(self, gradients: list[torch.Tensor | None]) -> None:
         """Updates the weights as the step does, by given gradients."""
         assert self._update is not None

@@ -6,6 +6,7 @@ from collections import Counter
 import torch
 from torch import fx
 
+from birdplane_keras.torch_plugin.axes import source_of
 from birdplane_keras.torch_plugin.graphs import shape_of, writes_between
 
 aten = torch.ops.aten
@@ -93,9 +94,11 @@ def take_bias_gradient_from(backward: fx.Node, graph: fx.Graph, counts: Counter)
     shape = shape_of(gradient)
     if shape is None:
         return
-    others = [0, *range(2, len(shape))]
-    for total in list(gradient.users):
-        if total.target is not aten.sum.dim_IntList or total.kwargs or list(total.args[1]) != others:
+    source, order = source_of(gradient)  # the sum may be over what it shows in another order
+    others = sorted(set(range(len(shape))) - {order[1]})
+    for total in list(source.users):
+        axes = total.args[1] if total.target is aten.sum.dim_IntList and not total.kwargs else []
+        if sorted(axis % len(shape) for axis in axes or []) != others:
             continue
         flat = [user for user in total.users if user.target in _VIEWS and list(shape_of(user) or ()) == [shape[1]]]
         early = any(user < backward for view in flat for user in view.users)

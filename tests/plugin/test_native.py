@@ -99,6 +99,34 @@ def test_a_loss_is_averaged_as_in_pytorch(loss):
     assert_equal(attached, trained(layers.Dense(3, activation="tanh"), (4,), None, loss))
 
 
+class OfShifted(keras.losses.MeanSquaredError):
+    """The stock loss of other targets."""
+
+    def call(self, y_true, y_pred):
+        return super().call(y_true + 0.5, y_pred)
+
+
+class Weighed(keras.losses.MeanSquaredError):
+    """The stock loss of each example, and something done with it."""
+
+    def call(self, y_true, y_pred):
+        return super().call(y_true, y_pred) * keras.ops.arange(1.0, 9.0)
+
+
+class WeighedInPlace(keras.losses.MeanSquaredError):
+    """The same, in the tensor that the stock loss returned."""
+
+    def call(self, y_true, y_pred):
+        return super().call(y_true, y_pred).mul_(torch.arange(1.0, 9.0))
+
+
+@pytest.mark.parametrize(("loss", "count"), [(OfShifted, 1), (Weighed, 0), (WeighedInPlace, 0)])
+def test_a_loss_that_returns_a_stock_one_is_averaged_as_in_pytorch(loss, count):
+    attached = trained(layers.Dense(3, activation="tanh"), (4,), "exact", loss())
+    assert entries(attached, "train")[0].step.rewrites["native loss"] == count
+    assert_equal(attached, trained(layers.Dense(3, activation="tanh"), (4,), None, loss()))
+
+
 def test_a_masked_recurrent_layer_keeps_keras_form():
     model = keras.Sequential(
         [keras.Input((5,), dtype="int32"), layers.Embedding(7, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2)]

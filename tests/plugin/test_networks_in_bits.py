@@ -20,7 +20,9 @@ OPTIMIZERS = {
 IN_BITS = [
     ("lenet", "channels_first"),
     ("resnet20", "channels_last"),
-    ("autoencoder", "channels_first"),
+    ("mobilenet", "channels_last"),
+    ("unet", "channels_last"),
+    ("autoencoder", "channels_last"),
     ("lstm", "channels_last"),
     ("gru", "channels_last"),
 ]
@@ -65,7 +67,7 @@ def test_a_network_ends_in_pytorchs_bits(name, layout, optimizer):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("name", "layout"), IN_BITS)
 def test_a_network_ends_in_pytorchs_bits_after_many_steps(name, layout, optimizer):
-    assert difference(name, layout, optimizer, "exact", 40 if name == "resnet20" else LONG) == 0
+    assert difference(name, layout, optimizer, "exact", 60 if name in ("resnet20", "mobilenet", "unet") else LONG) == 0
 
 
 @pytest.mark.parametrize("name", ["lenet", "lstm"])

@@ -44,9 +44,11 @@ BY_KERAS = {
 }
 
 
-def trained(make, engine: str | None, steps: int = 8) -> keras.Model:
+def trained(make, engine: str | None, steps: int = 8, *, frozen: bool = False) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = network()
+    if frozen:
+        model.trainable_weights[0].value.requires_grad_(False)
     optimizer = make()
     model.compile(optimizer, "mse")
     if isinstance(optimizer, of_keras.AdamW):
@@ -137,6 +139,15 @@ def test_a_wrong_rule_is_not_taken(monkeypatch):
     monkeypatch.setattr(ruled, "RULES", ruled.RULES | {type(of_keras.Adam()): wrong})
     for engine in ("exact", "fused"):
         assert "Adam's own apply" in torch_plugin.explain(trained(OPTIMIZERS["Adam"], engine, steps=1))
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_weight_without_a_gradient_stays_where_others_are_fused(name):
+    attached = trained(OPTIMIZERS[name], "fused", frozen=True)
+    assert entries(attached, "train")[0].step.has_update
+    for ours, theirs in zip(left(attached), left(trained(OPTIMIZERS[name], None, frozen=True)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_an_audit_sees_an_update_that_went_wrong_later(monkeypatch):

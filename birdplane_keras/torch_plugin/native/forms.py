@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 _LOCK = threading.RLock()
@@ -17,14 +18,14 @@ class NativeForm:
     """One of PyTorch's operations in the place of a function of Keras.
 
     Args:
-        name: Of the operation, as `explain` counts it.
-        owner: The class whose function it stands in for.
+        name: Of the operation, as `explain` counts it; `None` where it only prepares another one.
+        owner: The class or module whose function it stands in for.
         attribute: That function's name.
         make: Takes what the function takes; returns `NotImplemented` where its settings have no such form.
     """
 
-    name: str
-    owner: type
+    name: str | None
+    owner: type | ModuleType
     attribute: str
     make: Callable[..., Any]
 
@@ -61,7 +62,8 @@ def _wrapped(form: NativeForm, original: Callable) -> Callable:
         made = form.make(*args, **kwargs)
         if made is NotImplemented:
             return original(*args, **kwargs)
-        counts[form.name] += 1
+        if form.name is not None:
+            counts[form.name] += 1
         return made
 
     return function

@@ -1,5 +1,6 @@
 """Losses, averaged as PyTorch averages them: over all numbers at once."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from birdplane_keras.torch_plugin.native.forms import NativeForm
-from birdplane_keras.torch_plugin.private_keras import get_keras_mask
+from birdplane_keras.torch_plugin.private_keras import LossFunctionWrapper, losses_module
 
 # From the targets, the predictions and the settings of Keras' function to the mean; `NotImplemented` where it has none.
 Mean = Callable[..., Any]
@@ -80,29 +81,36 @@ MEANS: dict[Callable, Mean] = {
     keras.losses.sparse_categorical_crossentropy: sparse_categorical,
     keras.losses.categorical_crossentropy: categorical,
 }
-_WRAPPER = keras.losses.MeanSquaredError.__base__  # calls a function, and is what `compile` makes of a name
 # Keras' mean over a batch where there are no weights and no mask.
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+_call = LossFunctionWrapper.call
 
 
-def loss(keras_loss: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-    """One of PyTorch's losses in the place of `keras.losses.Loss.__call__`."""
-    is_wrapper = _WRAPPER is not None and isinstance(keras_loss, _WRAPPER)
-    mean = MEANS.get(keras_loss.fn) if is_wrapper and type(keras_loss).call is _WRAPPER.call else None
-    if mean is None or keras_loss.reduction not in _REDUCTIONS or sample_weight is not None:
-        return NotImplemented
-    if not (torch.is_tensor(y_true) and torch.is_tensor(y_pred)) or not y_pred.numel():
-        return NotImplemented
-    if get_keras_mask(y_pred) is not None or get_keras_mask(y_true) is not None:
-        return NotImplemented
-    outputs = keras.ops.convert_to_tensor(y_pred, dtype=keras_loss.dtype)
-    if mean is not sparse_categorical:
-        y_true = keras.ops.convert_to_tensor(y_true, dtype=keras_loss.dtype)
-    known = inspect.signature(mean).parameters
-    settings = keras_loss._fn_kwargs
-    if any(value for name, value in settings.items() if name not in known):  # a setting of a later Keras
-        return NotImplemented
-    return mean(y_true, outputs, **{name: value for name, value in settings.items() if name in known})
+def per_example(loss: Any, y_true: Any, y_pred: Any) -> Any:
+    """Keras' own losses of a batch, which remember how PyTorch averages them: a loss of the user's may return them."""
+    losses = _call(loss, y_true, y_pred)
+    mean = MEANS.get(loss.fn)
+    known = inspect.signature(mean).parameters if mean is not None else {}
+    if mean is None or not all(torch.is_tensor(each) and each.numel() for each in (y_true, y_pred, losses)):
+        return losses
+    settings = {name: value for name, value in loss._fn_kwargs.items() if name in known}
+    if not any(value for name, value in loss._fn_kwargs.items() if name not in known):  # a setting of a later Keras
+        targets, outputs = losses_module.squeeze_or_expand_to_same_rank(y_true, y_pred)
+        losses.birdplane_mean = (functools.partial(mean, targets, outputs, **settings), losses._version)
+    return losses
 
 
-FORMS = (NativeForm(name="loss", owner=keras.losses.Loss, attribute="__call__", make=loss),)
+def average(
+    values: Any, sample_weight: Any = None, mask: Any = None, reduction: Any = "sum_over_batch_size", dtype: Any = None
+) -> Any:
+    """One of PyTorch's losses in the place of the mean over what `per_example` returned."""
+    mean, version = getattr(values, "birdplane_mean", (None, None))
+    if mean is None or values._version != version or reduction not in _REDUCTIONS:
+        return NotImplemented
+    return mean() if sample_weight is None and mask is None else NotImplemented
+
+
+FORMS = (
+    NativeForm(name=None, owner=LossFunctionWrapper, attribute="call", make=per_example),
+    NativeForm(name="loss", owner=losses_module, attribute="reduce_weighted_values", make=average),
+)

@@ -43,6 +43,7 @@ class ChosenUpdate:
         apply: Makes the update from the outputs of a step.
         apply_to: Makes it from the gradients of all weights, each whole.
         words: What it is.
+        present: Numbers of the weights that it moves.
         proof: That it may stand in for Keras' own update; `None` where it is that.
         is_linear: Whether a weight moves by its gradient times the rate: either is as good as the other to compare.
     """
@@ -50,6 +51,7 @@ class ChosenUpdate:
     apply: Update
     apply_to: Callable[[list], None]
     words: str
+    present: Sequence[int] = ()
     proof: Proof | None = None
     is_linear: bool = False
 
@@ -69,11 +71,14 @@ def choose_update(
     optimizer: Any = model.optimizer
     given = [product_of(trace.factors, trace.outputs, first + number) for number in range(len(weights))]
     present = [number for number, gradient in enumerate(given) if gradient is not None]
-    if is_plain_sgd(optimizer, weights) and len(present) == len(weights):
-        plain, of_whole = PlainSGD(optimizer, weights, trace.factors, first), PlainSGD(optimizer, weights, {}, 0)
+    if is_plain_sgd(optimizer, weights):
+        plain = PlainSGD(optimizer, weights, trace.factors, first, present)
+        of_whole = PlainSGD(optimizer, weights, {}, 0, present)
         proof = prove(optimizer, weights, given, of_whole, rounds=True)
         if proof is not None:
-            return ChosenUpdate(apply=plain, apply_to=of_whole, words=plain.words, proof=proof, is_linear=True)
+            return ChosenUpdate(
+                apply=plain, apply_to=of_whole, words=plain.words, present=present, proof=proof, is_linear=True
+            )
     elif can_be_ruled(optimizer, [weights[number] for number in present]):
         if optimizer.weight_decay is not None:  # Keras remembers which weights it leaves out once it was asked
             for weight in weights:
@@ -86,7 +91,7 @@ def choose_update(
             if proof is not None:
                 # The first update may end in the same bits, where the states are zero, and the next may not.
                 proof = replace(proof, rounds=one_call)
-                return ChosenUpdate(apply=update, apply_to=whole, words=update.words, proof=proof)
+                return ChosenUpdate(apply=update, apply_to=whole, words=update.words, present=present, proof=proof)
 
     def apply(outputs: tuple) -> None:
         apply_to([product_of(trace.factors, outputs, first + n) for n in range(len(weights))])

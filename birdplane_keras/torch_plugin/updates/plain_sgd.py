@@ -33,23 +33,31 @@ class PlainSGD:
 
     Args:
         optimizer: `is_plain_sgd` of it.
-        weights: Keras variables, each with a gradient.
+        weights: Keras variables.
         factors: Number of an output that is a gradient -> the numbers of the two outputs whose product it is.
         first: Number of the first weight's gradient among the outputs of a step.
+        present: Numbers of the weights that have a gradient.
     """
 
-    def __init__(self, optimizer: Any, weights: Sequence[Any], factors: dict[int, tuple[int, int]], first: int) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        weights: Sequence[Any],
+        factors: dict[int, tuple[int, int]],
+        first: int,
+        present: Sequence[int],
+    ) -> None:
         self._optimizer, self._iterations = optimizer, optimizer._iterations._value
         values = [weight._value for weight in weights]
         self._products = [
             (values[number - first], left, right, parts_of(values[number - first]))
             for number, (left, right) in factors.items()
         ]
-        whole = [number for number in range(first, first + len(values)) if number not in factors]
+        whole = [first + number for number in present if first + number not in factors]
         self._whole, self._rest = whole, [values[number - first] for number in whole]
         self.words = "plain SGD, w -= rate * gradient"
         if factors:
-            fused = f"{len(factors)} of {len(values)} weights"
+            fused = f"{len(factors)} of {len(present)} weights"
             self.words = f"plain SGD, fused into the gradient's product for {fused}"
 
     def __call__(self, outputs: Sequence[Any]) -> None:
