@@ -6,6 +6,7 @@ engine lays a kernel out as `Linear` does; shape and values stay. Elsewhere it s
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def lay_out(model: keras.Model, wanted: Callable[[Any], bool]) -> bool:
     changed = False
     for layer, order in linear_layers(model):
         kernel = layer._kernel._value
-        if not kernel.permute(*order).is_contiguous() and wanted(layer):
+        if not lies_in_order(kernel, order) and wanted(layer):
             for value in [kernel, *optimizer_values(model, kernel.shape)]:
                 value.data = in_order(value.data, order)
             changed = True
@@ -121,7 +122,7 @@ def lay_out_in_order(model: keras.Model, turned: Sequence[tuple[torch.Tensor, Se
         turned: Its tensors, with the order in which their axes are to lie in memory.
     """
     for weight, order in turned:
-        if not weight.permute(*order).is_contiguous():
+        if not lies_in_order(weight, order):
             for value in [weight, *optimizer_values(model, weight.shape)]:
                 value.data = in_order(value.data, order)
 
@@ -132,12 +133,22 @@ def in_order(tensor: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
     return tensor.permute(*order).clone(memory_format=torch.contiguous_format).permute(back)
 
 
+def lies_in_order(tensor: torch.Tensor, order: Sequence[int]) -> bool:
+    """Tells whether a tensor's axes lie in memory in an order.
+
+    The stride of an axis of one number counts: products choose their kernel by it.
+    """
+    sizes = [tensor.shape[axis] for axis in order]
+    strides = [math.prod(max(size, 1) for size in sizes[place + 1 :]) for place in range(len(sizes))]
+    return [tensor.stride(axis) for axis in order] == strides
+
+
 def lay_out_as_keras(model: keras.Model) -> bool:
     """Undoes what was laid out otherwise; returns whether there was anything to undo."""
     changed = False
     for variable in model.weights:
         weight = variable._value
-        if weight.is_contiguous() or not weight.is_floating_point():
+        if lies_in_order(weight, range(weight.ndim)) or not weight.is_floating_point():
             continue
         for value in [weight, *optimizer_values(model, weight.shape)]:
             value.data = value.data.clone(memory_format=torch.contiguous_format)
