@@ -38,7 +38,7 @@ ENGINES = ("exact", "fused", "compiled")
 
 
 def attach(
-    model: keras.Model, engine: str = "exact", strict: bool = False, audit: str = "epoch", traces: int = 8
+    model: keras.Model, engine: str = "exact", strict: bool = False, audit: str = "auto", traces: int = 8
 ) -> keras.Model:
     """Makes a model run its steps from traces, and returns it.
 
@@ -53,8 +53,9 @@ def attach(
             `compiled`, which also hands the step to PyTorch's compiler, and needs a C++ compiler for that.
         strict: Raise `TorchPluginError` instead of falling back; at once where the model itself is the reason.
         audit: When a step is also made by stock Keras, from the same state, and compared before the traced one counts:
-            `epoch`, the first batch of every epoch and of every `evaluate` and `predict`; `step`, every one; `never`.
-            An audit costs a stock step and copies of what the step writes.
+            `auto`, the first batch of an epoch, an `evaluate` or a `predict`, or a single batch, once a hundred such
+            steps were made since the last audit; `epoch`, the first of every epoch, `evaluate` and `predict`;
+            `step`, every one; `never`. An audit costs a stock step and copies of what the step writes.
         traces: How many traces of a kind of step (train, test, predict) are held at most. Each shape of a batch, and
             each value of what the step reads from Python, needs its own; what is beyond runs on the stock path.
 

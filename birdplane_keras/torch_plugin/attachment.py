@@ -32,6 +32,7 @@ from birdplane_keras.torch_plugin.errors import (
 from birdplane_keras.torch_plugin.families import Families
 from birdplane_keras.torch_plugin.indexed import take_by_index
 from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for
+from birdplane_keras.torch_plugin.listeners import leave_unheard
 from birdplane_keras.torch_plugin.patience import SAVED, Patience
 from birdplane_keras.torch_plugin.private_keras import compiled_parts
 from birdplane_keras.torch_plugin.steps import Settings, Step
@@ -40,7 +41,7 @@ from birdplane_keras.torch_plugin.trying import auditing, trying
 
 KINDS = ("train", "test", "predict")
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
-AUDITS = ("epoch", "step", "never")
+AUDITS = ("auto", "epoch", "step", "never")
 MOST_AUDITS_FAILED = 2
 
 
@@ -51,7 +52,7 @@ class Attachment:
         model: A Keras model.
         engine: `exact`, `fused` or `compiled`.
         strict: Raise instead of falling back.
-        audit: When a step is made stock, too: `epoch`, `step` or `never`.
+        audit: When a step is made stock, too: `auto`, `epoch`, `step` or `never`.
         traces: How many traces of a kind of step are held at most.
     """
 
@@ -94,6 +95,7 @@ class Attachment:
             frame = sys._getframe(1)
             caller = frame.f_code.co_name
             take_by_index(frame.f_locals.get("epoch_iterator"))
+            leave_unheard(frame.f_locals.get("callbacks"), kind)
             if caller == kind:  # `predict`
                 self.audits.begin(kind)
             elif caller == f"{kind}_on_batch":

@@ -2,40 +2,41 @@
 
 from collections import Counter
 
-BATCHES_PER_AUDIT = 100  # of `train_on_batch` and the like, where nothing says what an epoch is
+STEPS_PER_AUDIT = 100
 
 
 class AuditSchedule:
     """Which steps are audited.
 
     Args:
-        wanted: `epoch`, `step` or `never`.
+        wanted: `auto`, `epoch`, `step` or `never`.
     """
 
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted
         self._due: set[str] = set()  # kinds whose next step is the first of an epoch, or of an evaluation
-        self._single_batches: Counter[str] = Counter()
+        self._steps: Counter[str] = Counter()  # since the last audit
 
     def begin(self, *kinds: str) -> None:
         """Notes that an epoch of steps of these kinds begins."""
-        self._due.update(kinds)
+        self._due.update(kind for kind in kinds if self.wanted == "epoch" or self._steps[kind] >= STEPS_PER_AUDIT)
 
     def begin_single_batch(self, kind: str) -> None:
-        """Notes that a batch is trained, tested or predicted by itself; each hundredth is audited."""
-        self._single_batches[kind] += 1
-        if self._single_batches[kind] % BATCHES_PER_AUDIT == 0:
-            self.begin(kind)
+        """Notes that a batch is trained, tested or predicted by itself."""
+        if self._steps[kind] >= STEPS_PER_AUDIT:
+            self._due.add(kind)
 
     def passes(self, kind: str) -> None:
         """Notes that a step was compared otherwise."""
         self._due.discard(kind)
+        self._steps[kind] = 0
 
     def asks_for(self, kind: str) -> bool:
         """Tells whether the next step is to be audited; it then counts as that."""
         if self.wanted == "step":
             return True
+        self._steps[kind] += 1
         if not self._due or kind not in self._due:
             return False
-        self._due.discard(kind)
+        self.passes(kind)
         return self.wanted != "never"

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from keras import tree
 
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.private_keras import get_device, get_keras_mask, global_settings
@@ -58,6 +59,13 @@ def rebuild(data: Any, leaves: list[torch.Tensor]) -> Any:
     if isinstance(data, dict):
         return type(data)((key, rebuild(item, leaves)) for key, item in data.items())
     return leaves.pop(0)
+
+
+def packed(structure: Any, leaves: Sequence[Any]) -> Any:
+    """Returns leaves in a structure of the same number of them."""
+    if type(structure) is tuple and not any(tree.is_nested(each) for each in structure):
+        return tuple(leaves)
+    return tree.pack_sequence_as(structure, list(leaves)) if tree.is_nested(structure) else leaves[0]
 
 
 def with_leaves(data: Any, leaves: Sequence[torch.Tensor], now: Sequence[torch.Tensor]) -> Any:

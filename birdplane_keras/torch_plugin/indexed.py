@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from keras import tree
 
-from birdplane_keras.torch_plugin.batches import name_of
+from birdplane_keras.torch_plugin.batches import name_of, packed
 from birdplane_keras.torch_plugin.private_keras import ArrayDataAdapter, get_device
 
 
@@ -71,13 +71,6 @@ class IndexedBatches:
                 numbers = order[start : start + size]
                 rows = [leaf if leaf is None else leaf.index_select(0, numbers.to(leaf.device)) for leaf in leaves]
             yield packed(structure, rows)
-
-
-def packed(structure: Any, rows: list[Any]) -> Any:
-    """Returns rows in the structure that stock Keras has them in."""
-    if type(structure) is tuple and not any(tree.is_nested(each) for each in structure):
-        return tuple(rows)
-    return tree.pack_sequence_as(structure, rows)
 
 
 def whole_tensor(sliceable: Any) -> torch.Tensor | None:

@@ -11,12 +11,14 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.torch import trainer
 from keras.src.backend.torch.optimizers import torch_adagrad, torch_adam, torch_adamw, torch_rmsprop, torch_sgd
 from keras.src.backend.torch.random import torch_seed_generator
+from keras.src.callbacks.callback_list import CallbackList
 from keras.src.losses import loss as losses_module
 from keras.src.losses.losses import LossFunctionWrapper
 from keras.src.ops.node import Node
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 from keras.src.utils.naming import auto_name
+from keras.src.utils.python_utils import is_default
 from keras.src.utils.tracking import Tracker
 
 try:  # 3.16
@@ -29,6 +31,7 @@ __all__ = [
     "STOCK_TRAINER",
     "TORCH_OPTIMIZERS",
     "ArrayDataAdapter",
+    "CallbackList",
     "KerasTensor",
     "LossFunctionWrapper",
     "Node",
@@ -41,6 +44,7 @@ __all__ = [
     "global_seed",
     "global_settings",
     "has_global_seed",
+    "is_default",
     "is_torch_sgd",
     "layer_losses",
     "leave_losses",

@@ -14,7 +14,7 @@ import torch
 from keras import tree
 
 from birdplane_keras.torch_plugin import cuda
-from birdplane_keras.torch_plugin.batches import rebuild, with_leaves
+from birdplane_keras.torch_plugin.batches import packed, rebuild, with_leaves
 from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import merged
 from birdplane_keras.torch_plugin.layout import lay_out_in_order
@@ -161,7 +161,7 @@ class Step(StepAccount):
                 update(outputs)
             predictions = outputs[self._predictions]
             if self._kind == "predict":
-                return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
+                return packed(self._structure, predictions[: self._outputs])
             if self._metrics_trace is None or measure is None:
                 return self._metrics_in_python(data, predictions)
             metrics = measure(*leaves, *[item for item in predictions if item is not None])
@@ -224,7 +224,7 @@ class Step(StepAccount):
     def _first_result(self, data: Any, leaves: Leaves, outputs: tuple, given: list[Any]) -> Any:
         predictions = outputs[self._predictions]
         if self._kind == "predict":
-            return tree.pack_sequence_as(self._structure, list(predictions[: self._outputs]))
+            return packed(self._structure, predictions[: self._outputs])
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self._with_masks(predictions)
         tensors = [*leaves, *[item for item in predictions if item is not None]]
@@ -263,7 +263,7 @@ class Step(StepAccount):
         for output, mask in zip(outputs, masks, strict=True):
             if mask is not None:
                 set_keras_mask(output, mask)
-        return tree.pack_sequence_as(self._structure, list(outputs))
+        return packed(self._structure, outputs)
 
     def _metrics_in_python(self, data: Any, predictions: tuple) -> Any:
         x, y, sample_weight = unpack_x_y_sample_weight(data)

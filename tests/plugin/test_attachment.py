@@ -129,7 +129,7 @@ def test_a_model_is_detached_for_a_while():
 
 
 def test_explain_counts_the_steps_of_a_signature():
-    model = make()
+    model = torch_plugin.attach(make(None), audit="epoch", strict=True)
     keras.utils.set_random_seed(3)
     model.fit(draw(16, COLUMNS), labels(rows=16), batch_size=8, epochs=5, verbose=0, shuffle=False)
     assert "exact, 10 steps, 4 of them audited, traced in" in torch_plugin.explain(model)

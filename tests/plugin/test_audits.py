@@ -32,7 +32,7 @@ def trained(monkeypatch, *, blind, **attach):
 
 
 def test_an_audit_sees_what_the_guards_do_not(monkeypatch):
-    _, fit, _ = trained(monkeypatch, blind=True)
+    _, fit, _ = trained(monkeypatch, blind=True, audit="epoch")
     with pytest.warns(TorchPluginWarning, match=r"an audit of the train step found that .* stock Keras .*made anew"):
         loss = fit()
     assert loss > 2.0  # of the new loss, not of the old one
@@ -77,7 +77,10 @@ def test_an_audited_step_leaves_what_an_unaudited_one_leaves():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"audit": "often"}, "expected audit among epoch, step, never"), ({"traces": 0}, "expected one trace or more")],
+    [
+        ({"audit": "often"}, "expected audit among auto, epoch, step, never"),
+        ({"traces": 0}, "expected one trace or more"),
+    ],
 )
 def test_a_wrong_setting_is_told(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -116,6 +119,16 @@ def test_single_batches_are_audited_now_and_then(kind):
     model.compile(optimizer="sgd", loss="mse")
     torch_plugin.attach(model)
     batch = [draw(8, COLUMNS), draw(8, CLASSES)][: 1 if kind == "predict" else 2]
-    for _ in range(audit_schedule.BATCHES_PER_AUDIT + 1):
+    for _ in range(audit_schedule.STEPS_PER_AUDIT + 2):  # the first one is traced
         getattr(model, f"{kind}_on_batch")(*batch)
     assert [entry.audits for entry in torch_plugin.traces(model)] == [1]
+
+
+@pytest.mark.parametrize(("audit", "audits"), [("auto", 1), ("epoch", 5), ("never", 0)])
+def test_short_epochs_are_audited_once_a_hundred_steps_were_made(audit, audits):
+    model = network()
+    model.compile(optimizer="sgd", loss="mse")
+    torch_plugin.attach(model, audit=audit)
+    x, y = draw(100, COLUMNS), draw(100, CLASSES)
+    model.fit(x, y, epochs=6, batch_size=4, verbose=0)  # 25 steps each
+    assert [entry.audits for entry in torch_plugin.traces(model)] == [audits]

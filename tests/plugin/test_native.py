@@ -127,6 +127,25 @@ def test_a_loss_that_returns_a_stock_one_is_averaged_as_in_pytorch(loss, count):
     assert_equal(attached, trained(layers.Dense(3, activation="tanh"), (4,), None, loss()))
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_without_a_mask_is_pytorchs_own_where_dropout_does_nothing(causal, masked):
+    keras.utils.set_random_seed(0)
+    inputs, mask = keras.Input(SERIES), keras.Input((5, 5), dtype="bool")
+    attention = layers.MultiHeadAttention(2, 3, dropout=0.2)
+    attended = attention(inputs, inputs, use_causal_mask=causal, attention_mask=mask if masked else None)
+    model = keras.Model([inputs, mask], attended)
+    x, allowed = draw(8, *SERIES), np.ones((8, 5, 5), bool)
+    allowed[0, 2] = False  # nothing is left of this row
+    stock = model.predict([x, allowed], verbose=0)
+    torch_plugin.attach(model, strict=True)
+    np.testing.assert_allclose(model.predict([x, allowed], verbose=0), stock, rtol=1e-5, atol=1e-5)
+    assert entries(model, "predict")[0].step.rewrites.get("native attention", 0) == (not masked)
+    model.compile("sgd", "mse")
+    model.train_on_batch([x, allowed], draw(8, *SERIES))
+    assert "native attention" not in entries(model, "train")[0].step.rewrites
+
+
 def test_a_masked_recurrent_layer_keeps_keras_form():
     model = keras.Sequential(
         [keras.Input((5,), dtype="int32"), layers.Embedding(7, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2)]
