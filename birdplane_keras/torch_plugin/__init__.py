@@ -14,14 +14,16 @@ from contextlib import contextmanager
 
 import keras
 
-from birdplane_keras.torch_plugin.attachment import AUDITS, KINDS, PLUGIN_ATTRIBUTE, Attachment
+from birdplane_keras.torch_plugin.attachment import AUDITS, PLUGIN_ATTRIBUTE, Attachment
 from birdplane_keras.torch_plugin.entries import Entry
 from birdplane_keras.torch_plugin.errors import TorchPluginError, TorchPluginWarning
 from birdplane_keras.torch_plugin.explain import explain_attachment
+from birdplane_keras.torch_plugin.hooks import KINDS
 from birdplane_keras.torch_plugin.stock import refusal_of, stock_path
 
 __all__ = [
     "ENGINES",
+    "PROMISES",
     "Entry",
     "TorchPluginError",
     "TorchPluginWarning",
@@ -35,10 +37,16 @@ __all__ = [
 ]
 
 ENGINES = ("exact", "fused", "compiled")
+PROMISES = ("bits", "rounding")
 
 
 def attach(
-    model: keras.Model, engine: str = "exact", strict: bool = False, audit: str = "auto", traces: int = 8
+    model: keras.Model,
+    engine: str | None = None,
+    strict: bool = False,
+    audit: str = "auto",
+    traces: int = 8,
+    promise: str = "bits",
 ) -> keras.Model:
     """Makes a model run its steps from traces, and returns it.
 
@@ -50,7 +58,8 @@ def attach(
         model: A Keras model.
         engine: `exact`, whose layers round as PyTorch's own do; `fused`, which also makes the product of a weight's
             gradient and its plain-SGD update one operation, and any other update one call, and differs by rounding;
-            `compiled`, which also hands the step to PyTorch's compiler, and needs a C++ compiler for that.
+            `compiled`, which also hands the step to PyTorch's compiler, and needs a C++ compiler for that. `None` for
+            the fastest that keeps the promise.
         strict: Raise `TorchPluginError` instead of falling back; at once where the model itself is the reason.
         audit: When a step is also made by stock Keras, from the same state, and compared before the traced one counts:
             `auto`, the first batch of an epoch, an `evaluate` or a `predict`, or a single batch, once a hundred such
@@ -58,15 +67,22 @@ def attach(
             `step`, every one; `never`. An audit costs a stock step and copies of what the step writes.
         traces: How many traces of a kind of step (train, test, predict) are held at most. Each shape of a batch, and
             each value of what the step reads from Python, needs its own; what is beyond runs on the stock path.
+        promise: What an engine that is not named must keep: `bits`, those of PyTorch, which `exact` alone does; or
+            `rounding`: a step is `fused`, and once its steps have taken ten times what tracing took, `compiled` is
+            tried, ten steps of each are timed in turns, and the faster stays. `explain` says what was measured.
 
     Raises:
         TypeError: Not a Keras model.
-        ValueError: An unknown engine or audit, no trace allowed, or Keras runs on another backend.
+        ValueError: An unknown engine, audit or promise, no trace allowed, or Keras runs on another backend.
         TorchPluginError: With `strict`, the model cannot be traced.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"expected a keras.Model, received a {type(model).__name__}")
-    if engine not in ENGINES:
+    if promise not in PROMISES:
+        raise ValueError(f"expected a promise among {', '.join(PROMISES)}, received {promise!r}")
+    if engine is None and promise == "bits":
+        engine = "exact"
+    if engine is not None and engine not in ENGINES:
         raise ValueError(f"expected an engine among {', '.join(ENGINES)}, received {engine!r}")
     if audit not in AUDITS:
         raise ValueError(f"expected audit among {', '.join(AUDITS)}, received {audit!r}")

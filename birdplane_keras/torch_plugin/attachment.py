@@ -1,9 +1,9 @@
 """Puts the traced steps in the place of a model's own, batch by batch, and keeps account of it."""
 
-import sys
 import time
 import warnings
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import keras
@@ -20,6 +20,7 @@ from birdplane_keras.torch_plugin.batches import (
     rebuild,
     signature,
 )
+from birdplane_keras.torch_plugin.choosing import Choice
 from birdplane_keras.torch_plugin.entries import Entries, Entry
 from birdplane_keras.torch_plugin.errors import (
     NotTraceableError,
@@ -30,16 +31,14 @@ from birdplane_keras.torch_plugin.errors import (
     TorchPluginWarning,
 )
 from birdplane_keras.torch_plugin.families import Families
-from birdplane_keras.torch_plugin.indexed import take_by_index
+from birdplane_keras.torch_plugin.hooks import KINDS, Hooks
 from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for
-from birdplane_keras.torch_plugin.listeners import leave_unheard
 from birdplane_keras.torch_plugin.patience import SAVED, Patience
 from birdplane_keras.torch_plugin.private_keras import compiled_parts
 from birdplane_keras.torch_plugin.steps import Settings, Step
 from birdplane_keras.torch_plugin.stock import refusal_of, require_traceable, stock_function, stock_path
 from birdplane_keras.torch_plugin.trying import auditing, trying
 
-KINDS = ("train", "test", "predict")
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("auto", "epoch", "step", "never")
 MOST_AUDITS_FAILED = 2
@@ -50,16 +49,18 @@ class Attachment:
 
     Args:
         model: A Keras model.
-        engine: `exact`, `fused` or `compiled`.
+        engine: `exact`, `fused` or `compiled`; `None` for the faster of the last two, as measured.
         strict: Raise instead of falling back.
         audit: When a step is made stock, too: `auto`, `epoch`, `step` or `never`.
         traces: How many traces of a kind of step are held at most.
     """
 
-    def __init__(self, model: keras.Model, engine: str, strict: bool, audit: str, traces: int) -> None:
-        self.model, self.engine, self.strict, self.audits = model, engine, strict, AuditSchedule(audit)
-        self.settings = Settings(engine=engine, keep_gradients=engine == "exact")
+    def __init__(self, model: keras.Model, engine: str | None, strict: bool, audit: str, traces: int) -> None:
+        self.model, self.strict, self.audits = model, strict, AuditSchedule(audit)
+        self.engine, self.chooses = engine or "fused", engine is None
+        self.settings = Settings(keep_gradients=engine == "exact")
         self.entries = Entries(most=traces)
+        self._hooks = Hooks(model, self.audits, self.entries, self._start)
         self.refused: dict[str, str] = {}  # kind -> reason, where the model itself cannot be traced
         self._stock: dict[str, Callable] = {}
         self._said: set[tuple[str, str]] = set()
@@ -70,43 +71,12 @@ class Attachment:
 
     def hook_in(self) -> None:
         """Makes the model ask this object for its functions, and tell it where an epoch begins."""
-        for kind in KINDS:
-            vars(self.model)[f"make_{kind}_function"] = self._maker(kind)
-            setattr(self.model, f"{kind}_function", None)
-        vars(self.model)["reset_metrics"] = self._reset_metrics
+        self._hooks.put_in()
 
     def unhook(self) -> None:
         """Gives the model its own functions back, and its kernels their layout."""
         lay_out_as_keras(self.model)
-        for kind in KINDS:
-            vars(self.model).pop(f"make_{kind}_function", None)
-            setattr(self.model, f"{kind}_function", None)
-        vars(self.model).pop("reset_metrics", None)
-
-    def _reset_metrics(self) -> None:
-        """Resets the metrics, as an epoch does when it begins; `train_on_batch` does so, too, from Keras 3.15 on."""
-        if not sys._getframe(1).f_code.co_name.endswith("_on_batch"):
-            self.audits.begin("train", "test")
-            self.entries.drop_replaced()
-        type(self.model).reset_metrics(self.model)
-
-    def _maker(self, kind: str) -> Callable:
-        def make_function(force: bool = False) -> Callable:
-            frame = sys._getframe(1)
-            caller = frame.f_code.co_name
-            take_by_index(frame.f_locals.get("epoch_iterator"))
-            leave_unheard(frame.f_locals.get("callbacks"), kind)
-            if caller == kind:  # `predict`
-                self.audits.begin(kind)
-            elif caller == f"{kind}_on_batch":
-                self.audits.begin_single_batch(kind)
-            self.entries.drop_replaced()
-            current = getattr(self.model, f"{kind}_function")
-            if current is None or force:
-                self._start(kind)
-            return getattr(self.model, f"{kind}_function")
-
-        return make_function
+        self._hooks.take_out()
 
     def _start(self, kind: str) -> None:
         """Sets the model's function of a kind: after `attach`, and again after `compile`."""
@@ -152,6 +122,8 @@ class Attachment:
             return self._timed_stock(entry, data) if entry.wait else self._stock[kind](data)
         if self.audits.asks_for(kind):
             return self._audited(entry, key, data, leaves)
+        if entry.choice is not None and entry.choice.is_open:
+            return entry.choice.run(data, leaves)
         return entry.step.run(data, leaves)
 
     def _timed_stock(self, entry: Entry, data: Any) -> Any:
@@ -207,7 +179,14 @@ class Attachment:
         entry.seconds = time.perf_counter() - started
         if entry.step is not None or entry.reason:
             self.entries.add(entry)
+        if self.chooses and entry.step is not None and not entry.free:
+            entry.choice = Choice(entry, partial(self._compiled_step, kind))
         return result
+
+    def _compiled_step(self, kind: str, data: Any, leaves: list[torch.Tensor]) -> Step:
+        """Returns the trace of a step, compiled, which has been made; it was traced otherwise before."""
+        with trying(kind):
+            return Step(self.model, kind, "compiled", self.settings, rebuild(data, list(leaves)), leaves)
 
     def _shared(self, entry: Entry, data: Any, leaves: list[torch.Tensor]) -> Any:
         """Makes the first step of a batch from the trace of another size, and stock, too."""
@@ -265,14 +244,14 @@ class Attachment:
         entry.free = self.families.free_sizes(entry.family, entry.key, leaves)
         if entry.free:
             try:
-                return Step(self.model, entry.kind, self.settings, batch, leaves, most_calls, entry.free)
+                return Step(self.model, entry.kind, self.engine, self.settings, batch, leaves, most_calls, entry.free)
             except StateChangedError:
                 raise
             except NotTraceableError as reason:
                 self.families.refuse(entry.family, str(reason))
                 entry.free = set()
         self._patience.require_time(entry.kind, entry.key)
-        return Step(self.model, entry.kind, self.settings, batch, leaves, most_calls)
+        return Step(self.model, entry.kind, self.engine, self.settings, batch, leaves, most_calls)
 
     def _lay_out(self, batch_size: int) -> bool:
         """Lays the kernels out as the engine wants, unless something runs on the stock path, which rounds by that, too.

@@ -2,11 +2,15 @@
 
 from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from birdplane_keras.torch_plugin.sizes import Dimension
 from birdplane_keras.torch_plugin.steps import Step
+
+if TYPE_CHECKING:
+    from birdplane_keras.torch_plugin.choosing import Choice
 
 
 @dataclass(kw_only=True, eq=False)
@@ -28,6 +32,7 @@ class Entry:
         family: What batches have in common that differ in their sizes only; `None` where there is no such thing.
         sizes: Shapes of the batch's tensors.
         free: Those of their sizes that the trace leaves free.
+        choice: Which engine it runs on, where that is measured.
     """
 
     key: Hashable
@@ -44,6 +49,7 @@ class Entry:
     family: tuple | None = None
     sizes: tuple[torch.Size, ...] = ()
     free: Collection[Dimension] = ()
+    choice: "Choice | None" = None
 
 
 class Entries:

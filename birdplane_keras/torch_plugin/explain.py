@@ -2,13 +2,15 @@
 
 import math
 
-from birdplane_keras.torch_plugin.attachment import KINDS, Attachment
+from birdplane_keras.torch_plugin.attachment import Attachment
 from birdplane_keras.torch_plugin.entries import Entry
+from birdplane_keras.torch_plugin.hooks import KINDS
 
 
 def explain_attachment(attachment: Attachment) -> str:
     """Returns one paragraph per kind of step, and one item per signature of a batch."""
-    lines = [f"{attachment.model.name} is attached, engine {attachment.engine}."]
+    engine = "fused or compiled, as measured" if attachment.chooses else attachment.engine
+    lines = [f"{attachment.model.name} is attached, engine {engine}."]
     for kind in KINDS:
         entries = [entry for entry in attachment.entries if entry.kind == kind]
         if kind in attachment.refused:
@@ -23,8 +25,10 @@ def explain_attachment(attachment: Attachment) -> str:
             elif id(entry.step) not in told:
                 told.add(id(entry.step))
                 served = [each for each in entries if each.step is entry.step]
-                lines.append(f"{kind}, {served_words(served)}: {attachment.engine}, {account_of(served)}.")
+                lines.append(f"{kind}, {served_words(served)}: {entry.step.engine}, {account_of(served)}.")
                 lines += [f"    {line}" for line in paid_back(served)]
+                if entry.choice is not None:
+                    lines.append(f"    {entry.choice.describe()}")
                 lines += [f"    {line}" for line in entry.step.describe()]
         lines += [
             f"{kind}: each size has its own trace, because {why}." for why in attachment.families.refusals_of(kind)

@@ -25,11 +25,9 @@ class Settings:
     """What the steps of an attached model have in common.
 
     Args:
-        engine: `exact`, `fused` or `compiled`.
         keep_gradients: Leave the gradients in the weights' `.grad`, as `backward()` does.
     """
 
-    engine: str
     keep_gradients: bool
 
 
@@ -38,6 +36,7 @@ class StepAccount:
 
     _model: keras.Model
     _kind: str
+    engine: str
     _settings: Settings
     _forward_trace: Trace
     _metrics_trace: Trace | None
@@ -91,6 +90,11 @@ class StepAccount:
         assert self._update is not None
         with torch.no_grad():
             self._update.apply_to(gradients)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether what leads to the gradients runs compiled."""
+        return self._forward_trace.compiled is not None
 
     @property
     def has_plain(self) -> bool:

@@ -47,7 +47,8 @@ class Step(StepAccount):
     Args:
         model: Built and, except to predict, compiled.
         kind: `train`, `test` or `predict`.
-        settings: The engine's.
+        engine: `exact`, `fused` or `compiled`.
+        settings: What the model's steps have in common.
         data: The batch, its leaves tensors.
         leaves: Those tensors.
         most_calls: ATen calls beyond which the step is not traced.
@@ -62,13 +63,14 @@ class Step(StepAccount):
         self,
         model: keras.Model,
         kind: str,
+        engine: str,
         settings: Settings,
         data: Any,
         leaves: Leaves,
         most_calls: float = float("inf"),
         free: Collection[Dimension] = (),
     ) -> None:
-        self._model, self._kind, self._settings = model, kind, settings
+        self._model, self._kind, self.engine, self._settings = model, kind, engine, settings
         self._structure: Any = None
         self._outputs = 0
         self._weights = model.trainable_weights if kind == "train" else []
@@ -77,7 +79,7 @@ class Step(StepAccount):
         self._log_places: list[tuple[str, int]] = []  # name of a log -> its number among the metrics' outputs
         if have_hooks(self.values):
             raise NotTraceableError("a hook waits for the gradient of a weight")
-        can_fuse = settings.engine != "exact" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
+        can_fuse = engine != "exact" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
         self.notes: list[str] = []
         self.metrics_refusal = ""  # why the metrics run in Python, where they do
         # Every weight's gradient may be left as factors; which can be is seen in the graph.
@@ -92,7 +94,7 @@ class Step(StepAccount):
             products=products,
             most_calls=most_calls,
             symbolic=None if self._sizes is None else Symbolic(self._sizes, self._sizes.leaves),
-            lay_out=partial(lay_out_in_order, model) if settings.engine == "compiled" else None,
+            lay_out=partial(lay_out_in_order, model) if engine == "compiled" else None,
         )
         self.compile_refusal = self._forward_trace.compile_refusal
         lay_out_in_order(model, self._forward_trace.turned)
@@ -101,7 +103,7 @@ class Step(StepAccount):
         self._update: ChosenUpdate | None = None
         if kind == "train":
             self._update = choose_update(
-                model, self._weights, self._forward_trace, self._first_gradient, fused=settings.engine != "exact"
+                model, self._weights, self._forward_trace, self._first_gradient, fused=engine != "exact"
             )
             if self._update.proof is not None:
                 found.append(self._update.proof.guards)
@@ -170,16 +172,13 @@ class Step(StepAccount):
         return {name: metrics[number] for name, number in self._log_places}
 
     @property
-    def _first_prediction(self) -> int:
-        return 0 if self._kind == "predict" else 1
+    def _predictions(self) -> slice:
+        first = 0 if self._kind == "predict" else 1
+        return slice(first, first + 2 * self._outputs)
 
     @property
     def _first_gradient(self) -> int:
-        return self._first_prediction + 2 * self._outputs
-
-    @property
-    def _predictions(self) -> slice:
-        return slice(self._first_prediction, self._first_gradient)
+        return self._predictions.stop
 
     def _forward(self, data: Any) -> list:
         """Keras' own step up to the gradients: [loss], predictions, their masks, gradients."""
@@ -241,8 +240,8 @@ class Step(StepAccount):
             flat = tree.flatten(logs)
             if not all(isinstance(item, torch.Tensor) for item in flat):
                 raise NotTraceableError("they return something that is not a tensor")
-            packed = tree.pack_sequence_as(logs, list(range(len(flat))))
-            self._log_places = list(packed.items())
+            numbers = tree.pack_sequence_as(logs, list(range(len(flat))))
+            self._log_places = list(numbers.items())
             if not all(isinstance(number, int) for _, number in self._log_places):
                 raise NotTraceableError("they return logs within logs")
             return [item.detach() for item in flat]
