@@ -146,14 +146,59 @@ def test_attention_without_a_mask_is_pytorchs_own_where_dropout_does_nothing(cau
     assert "native attention" not in entries(model, "train")[0].step.rewrites
 
 
-def test_a_masked_recurrent_layer_keeps_keras_form():
-    model = keras.Sequential(
-        [keras.Input((5,), dtype="int32"), layers.Embedding(7, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2)]
-    )
-    model.compile("sgd", "mse")
-    torch_plugin.attach(model, strict=True)
-    model.train_on_batch(np.array([[1, 2, 0, 0, 0], [3, 4, 5, 6, 0]], "int32"), draw(2, 2))
-    assert "native lstm" not in entries(model, "train")[0].step.rewrites
+MASKED = {
+    "lstm": lambda **given: layers.LSTM(3, **given),
+    "gru": lambda **given: layers.GRU(3, **given),
+    "rnn": lambda **given: layers.SimpleRNN(3, **given),
+    "lstm in both directions": lambda **given: layers.Bidirectional(layers.LSTM(3, **given)),
+}
+WORDS = np.array([[1, 2, 0, 0, 0], [3, 0, 5, 0, 6], [0, 0, 4, 2, 0], [0, 0, 0, 0, 0], [1, 2, 3, 4, 5]], "int32")
+
+
+def masked(make, engine: str | None, **given) -> tuple[list[np.ndarray], int]:
+    """Trains a layer on words of which some are masked, in any order; returns what is left, and how many are native."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5,), dtype="int32")
+    inner = make(**given)(layers.Embedding(7, 4, mask_zero=True)(inputs))
+    shown = inner if isinstance(inner, list | tuple) else [inner]
+    model = keras.Model(inputs, [layers.Dense(2)(each) for each in shown])
+    model.compile(keras.optimizers.SGD(0.1), ["mse"] * len(shown))
+    if engine is not None:
+        torch_plugin.attach(model, engine, strict=True, audit="step")
+    targets = [draw(5, *each.shape[1:], seed=n) for n, each in enumerate(model.outputs)]
+    for _ in range(4):
+        model.train_on_batch(WORDS, targets)
+    predicted = keras.tree.flatten(model.predict(WORDS, verbose=0))
+    rewrites = entries(model, "train")[0].step.rewrites if engine is not None else {}
+    return [*model.get_weights(), *predicted], sum(rewrites.get(f"native {name}", 0) for name in ("lstm", "gru", "rnn"))
+
+
+def assert_masked_as_stock(name: str, given: dict) -> int:
+    """Returns how many layers are PyTorch's own."""
+    (ours, natives), (theirs, _) = (masked(MASKED[name], engine, **given) for engine in ("exact", None))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+    return natives
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("lstm", {"return_sequences": True}),
+        pytest.param("lstm", {"return_sequences": True, "go_backwards": True}, marks=pytest.mark.slow),
+        ("gru", {"return_sequences": True, "return_state": True}),
+        pytest.param("gru", {"go_backwards": True}, marks=pytest.mark.slow),
+        ("rnn", {"return_sequences": True, "zero_output_for_mask": True}),
+        pytest.param("lstm in both directions", {"return_sequences": True}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_masked_recurrent_layer_runs_as_pytorchs_own(name, given):
+    assert assert_masked_as_stock(name, given) >= 1
+
+
+@pytest.mark.parametrize("given", [{"return_state": True}, {"unroll": True}])
+def test_a_masked_layer_that_shows_its_cell_or_unrolls_keeps_keras_form(given):
+    assert assert_masked_as_stock("lstm", given) == 0
 
 
 def wrong_by(factor: float) -> NativeForm:
