@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--layout", choices=LAYOUTS, default=LAYOUTS[0], help=f"of images, with --networks (default: {LAYOUTS[0]})"
     )
+    parser.add_argument("--memory", action="store_true", help="with --networks: the peak memory of each row, too")
     parser.add_argument("--preset", metavar="NAME", help=f"only this one of {', '.join(TIMED)}")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds that count (default: {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="a look in a minute, on fewer images and rows")
@@ -108,21 +109,25 @@ def networks_command(arguments: argparse.Namespace) -> int:
     if unknown:
         raise RequestError(f"expected networks among {', '.join(NETWORKS)}, received {unknown[0]!r}")
     console, errors = Console(), Console(stderr=True)
+    found: list = []
     report = {
         "quick": arguments.quick,
         "date": datetime.date.today().isoformat(),
         "environment": describe_environment(arguments.device),
-        "networks": run_networks(
-            arguments.networks or list(NETWORKS),
-            layout=arguments.layout,
-            device=arguments.device,
-            rounds=rounds,
-            quick=arguments.quick,
-            progress=lambda line: errors.print(line, style="dim", highlight=False),
-        ),
+        "networks": found,
     }
+    for network in run_networks(
+        arguments.networks or list(NETWORKS),
+        layout=arguments.layout,
+        device=arguments.device,
+        rounds=rounds,
+        quick=arguments.quick,
+        memory=arguments.memory,
+        progress=lambda line: errors.print(line, style="dim", highlight=False),
+    ):
+        found.append(network)
+        write_json(out / "networks.json", report)  # what there is, should the rest not be reached
     print_networks(report, console)
-    write_json(out / "networks.json", report)
     console.print(f"Written: {out / 'networks.json'}", soft_wrap=True)
     if arguments.readme is not None:
         document = arguments.readme.read_text()

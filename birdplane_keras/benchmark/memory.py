@@ -1,21 +1,26 @@
-"""The peak memory of a row, in a process of its own."""
+"""The peak memory of what trains, in a process of its own."""
 
 import multiprocessing
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from birdplane_keras.benchmark.rows import ROWS, Task
 
-
-def peak_memory(task: Task, name: str) -> float:
-    """Returns the megabytes of resident memory that a fresh process needs at most to train a row for two epochs.
+def peak_memory(build: Callable[..., Callable[[], object]], *arguments: Any, device: str) -> float:
+    """Returns the megabytes of resident memory that a fresh process needs at most to train for two epochs.
 
     On CUDA, the megabytes that PyTorch allocated on the device at most.
+
+    Args:
+        build: Can be pickled; returns a function that trains an epoch.
+        arguments: Of it.
+        device: As PyTorch names it.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=train_row, args=(task, name, sender))
+    process = context.Process(target=_train, args=(build, arguments, device, sender))
     process.start()
     sender.close()
     try:
@@ -24,14 +29,14 @@ def peak_memory(task: Task, name: str) -> float:
         process.join()
 
 
-def train_row(task: Task, name: str, sender) -> None:
-    """Trains a row and sends its peak."""
+def _train(build: Callable[..., Callable[[], object]], arguments: tuple, device: str, sender: Any) -> None:
+    """Trains and sends the peak."""
     import torch
 
-    row = ROWS[name](task)
+    epoch = build(*arguments)
     for _ in range(2):
-        row.epoch()
-    if torch.device(task.device).type == "cuda":
+        epoch()
+    if torch.device(device).type == "cuda":
         sender.send(torch.cuda.max_memory_allocated() / 1e6)
         return
     sender.send(peak_resident() / 1e6)

@@ -22,6 +22,11 @@ def print_networks(report: Mapping[str, Any], console: Console) -> None:
         for network in report["networks"]:
             table.add_row(title_of(network), *[cell(network, what, name, extremes=True) for name in names])
         console.print(table)
+    if "megabytes" in report["networks"][0]:
+        table = Table("network", *report["networks"][0]["megabytes"], title="peak memory while it trains, MB")
+        for network in report["networks"]:
+            table.add_row(network["name"], *[f"{each:,.0f}" for each in network["megabytes"].values()])
+        console.print(table)
     for network in report["networks"]:
         prepared = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in network["seconds_to_prepare"].items())
         console.print(f"{title_of(network)}: first epoch, with all that is traced and compiled: {prepared}")
@@ -36,17 +41,35 @@ def render_networks(report: Mapping[str, Any]) -> str:
     lines = []
     for what in TIMED:
         names = [name for name in columns_of(networks, what) if name != BASE]
-        lines += [f"| {what} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-        for network in networks:
-            lines.append(f"| {title_of(network)} | {' | '.join(cell(network, what, name) for name in names)} |")
-        lines.append("")
+        titles = [title_of(each) if what == "training" else each["name"] for each in networks]
+        rows = [[cell(network, what, name, extremes=True) for name in names] for network in networks]
+        lines += markdown_table([what, *names], titles, rows)
+    everyone = columns_of(networks, "training")
+    names = [network["name"] for network in networks]
+    if all("megabytes" in network for network in networks):
+        rows = [[whole(network["megabytes"].get(name)) for name in everyone] for network in networks]
+        lines += markdown_table(["peak memory while it trains, MB", *everyone], names, rows)
+    rows = [[whole(network["seconds_to_prepare"].get(name)) for name in everyone] for network in networks]
+    lines += markdown_table(["seconds until an epoch was trained, compiling and all", *everyone], names, rows)
     rounds = networks[0]["training"][0]["rounds"]
     lines.append(
-        f"Ratio to {BASE}, the median of {rounds} interleaved rounds. Measured {report['date']} on "
-        f"{environment['device']} with {environment['threads']} threads; Python {environment['python']}, torch "
-        f"{environment['torch']}, Keras {environment['keras']}. On a GPU: not measured."
+        f"Ratio to {BASE}, the median of {rounds} interleaved rounds, in brackets the extremes. Measured "
+        f"{report['date']} on {environment['device']} with {environment['threads']} threads; Python "
+        f"{environment['python']}, torch {environment['torch']}, Keras {environment['keras']}. On a GPU: not measured."
     )
     return "\n".join([begin, "", *lines, "", end])
+
+
+def markdown_table(header: Sequence[str], titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a table's lines, and an empty one."""
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    lines += [f"| {title} | {' | '.join(row)} |" for title, row in zip(titles, rows, strict=True)]
+    return [*lines, ""]
+
+
+def whole(number: float | None) -> str:
+    """Returns a rounded number."""
+    return "not measured" if number is None else f"{number:,.0f}"
 
 
 def columns_of(networks: Sequence[Mapping[str, Any]], what: str) -> list[str]:

@@ -77,13 +77,20 @@ def measure_whole_run(task: Task, *, progress: OnProgress) -> list[dict[str, Any
     return reports
 
 
+def epoch_of(name: str, task: Task) -> Callable[[], object]:
+    """Returns what trains a row for an epoch."""
+    return ROWS[name](task).epoch
+
+
 def measure_memory(tasks: dict[str, Task], names: tuple[str, ...], *, progress: OnProgress) -> list[dict[str, Any]]:
     """Returns the peak memory of rows, each in a fresh process."""
     reports = []
     for key, task in tasks.items():
         for name in names:
             progress(f"memory of {name}, {key}")
-            reports.append({"task": key, "name": name, "megabytes": peak_memory(task, name)})
+            reports.append(
+                {"task": key, "name": name, "megabytes": peak_memory(epoch_of, name, task, device=task.device)}
+            )
     return reports
 
 
