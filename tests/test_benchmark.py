@@ -90,7 +90,7 @@ def test_a_row_trains_an_epoch_whenever_it_is_called(small_task, name):
 
 @pytest.mark.slow
 def test_peak_memory_is_that_of_a_process_of_its_own(small_task):
-    assert 100 < memory.peak_memory(small_task, BASE) < 3_000
+    assert 100 < memory.peak_memory(run.epoch_of, BASE, small_task, device="cpu") < 3_000
 
 
 def test_sizes_are_measured_for_the_rows_that_are_compared(small_task):
