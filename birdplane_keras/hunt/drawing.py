@@ -21,7 +21,7 @@ from birdplane_keras.hunt.trainings import (
     Training,
 )
 
-ENGINES, AUDITS = ("exact", "fused"), ("never", "never", "never", "epoch", "step")
+ENGINES, AUDITS = ("exact", "fused", "compiled"), ("never", "never", "never", "epoch", "step")
 # A step that nobody reads from, and a change of a place, are as likely as each other change together.
 MOSTLY = ("nothing", "the place", "the place", "the place")
 
