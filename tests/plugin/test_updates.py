@@ -82,6 +82,22 @@ def test_exact_ends_in_the_bits_of_keras_own_apply(name, monkeypatch):
         assert ours.tobytes() == theirs.tobytes()
 
 
+@pytest.mark.parametrize("optimizer", ["Adam", "PyTorch's AdamW"])
+def test_a_large_weight_is_updated_part_by_part_to_the_same_bits(optimizer, monkeypatch):
+    whole = trained(OPTIMIZERS[optimizer], "exact")
+    for name, elements in {"ALONE": 16, "LARGE": 16, "PART": 24}.items():
+        monkeypatch.setattr(ruled, name, elements)
+    calls = []
+    in_parts = ruled.in_parts
+    monkeypatch.setattr(
+        ruled, "in_parts", lambda *each: (part for part in in_parts(*each) if calls.append(part) is None)
+    )
+    for ours, theirs in zip(left(trained(OPTIMIZERS[optimizer], "exact")), left(whole), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    assert {part[0].numel() for part in calls} == {24}
+    assert len(calls) > 2 * 8  # several in each step
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_fused_ends_there_up_to_rounding(name):

