@@ -56,7 +56,7 @@ def reduced(walk: Any, node: Any) -> Form | None:
     dimensions = sorted(order[axis] for axis in axes)
     first = dimensions if isinstance(node.args[1], list | tuple) else dimensions[0]
     args = (form.node, first, *node.args[2:])
-    result = walk.new.call_function(node.target, args, node.kwargs)
+    result = walk.new.call_function(node.target, walk.mapped(args), walk.mapped(node.kwargs))
     rest = list(order) if is_kept else [order[axis] for axis in range(rank) if axis not in axes]
     left = tuple(sorted(rest).index(axis) for axis in rest)
     result.meta = meta_like(node, [made.shape[axis] for axis in inverse(left)])
@@ -111,7 +111,7 @@ def sliced(walk: Any, node: Any) -> Form | None:
 
 def made_in(walk: Any, order: Permutation, node: Any, args: tuple, *, is_dense: bool) -> Form:
     """Makes a call on arguments whose axes are in an order, as its result's are."""
-    made = walk.new.call_function(node.target, args, node.kwargs)
+    made = walk.new.call_function(node.target, walk.mapped(args), walk.mapped(node.kwargs))
     made.meta = meta_like(node, [shape_of(node)[axis] for axis in inverse(order)])
     return Form(made, order, is_dense, True)
 

@@ -133,6 +133,10 @@ class _Settling:
         form = self.forms[node]
         return form.node if form.order is None else self._permuted(form.node, form.order)
 
+    def mapped(self, arguments: Any) -> Any:
+        """Returns arguments with what is left in them of the old graph, a size say, in the new one."""
+        return fx.map_arg(arguments, lambda each: self._logical(each) if each in self.forms else each)
+
     def _permuted(self, node: Any, order: Permutation) -> fx.Node:
         return self._call(aten.permute.default, (node, list(order)), [shape_of(node)[axis] for axis in order], node)
 
@@ -204,7 +208,7 @@ class _Settling:
 
     def _viewed(self, node: Any) -> Form | None:
         source: Any = node.args[0]
-        form, shape = self.forms[source], list(node.args[1])
+        form, shape = self.forms[source], self.mapped(list(node.args[1]))
         if form.order is None and (form.is_dense or not form.is_touched):
             made = self.new.node_copy(node, self._logical)
             return Form(made, is_dense=form.is_dense or is_contiguous(node), is_touched=form.is_touched)

@@ -106,6 +106,7 @@ def test_sizes_share_a_trace_and_equal_stock(make, batches, traces, engine):
     entries = assert_equals_stock(make, batches, engine)
     assert len(entries) == len(batches)
     assert count(entries) <= traces
+    assert all(entry.step is not None for entry in entries), [entry.reason for entry in entries]
 
 
 @pytest.mark.slow
