@@ -26,6 +26,17 @@ HEAVY = {
     aten.upsample_nearest2d.vec, aten.upsample_nearest2d.default, aten.upsample_nearest2d_backward.default,
     aten.upsample_bilinear2d.vec, aten.upsample_bilinear2d.default, aten.upsample_bilinear2d_backward.default,
 }  # fmt: skip
+# Those that are at least as fast on images whose channels lie last in memory. Not group_norm, which crashes there.
+IN_ANY_MEMORY = {
+    aten.convolution.default, aten.convolution_backward.default,
+    aten.max_pool2d_with_indices.default, aten.max_pool2d_with_indices_backward.default,
+    aten.avg_pool2d.default, aten.avg_pool2d_backward.default,
+    aten.native_batch_norm.default, aten._native_batch_norm_legit.default, aten._native_batch_norm_legit.no_stats,
+    aten._native_batch_norm_legit_no_training.default, aten.native_batch_norm_backward.default,
+    aten.upsample_nearest2d.vec, aten.upsample_nearest2d.default, aten.upsample_nearest2d_backward.default,
+    aten.upsample_bilinear2d.vec, aten.upsample_bilinear2d.default, aten.upsample_bilinear2d_backward.default,
+}  # fmt: skip
+KERNELS = {aten.convolution.default: 1, aten.convolution_backward.default: 2}  # which argument is one
 # Number by number, without PyTorch's mark for it.
 POINTWISE = {
     aten.hardtanh_backward.default, aten.leaky_relu_backward.default, aten.hardswish_backward.default,

@@ -15,6 +15,8 @@ from torch.fx.passes.shape_prop import _extract_tensor_metadata
 from birdplane_keras.torch_plugin import axis_calls
 from birdplane_keras.torch_plugin.axes import (
     HEAVY,
+    IN_ANY_MEMORY,
+    KERNELS,
     POINTWISE,
     SHOWN,
     VIEWS,
@@ -34,26 +36,31 @@ from birdplane_keras.torch_plugin.errors import CannotTurnError
 from birdplane_keras.torch_plugin.graphs import is_view, is_write, reaches, remove_dead, written_nodes
 
 aten = torch.ops.aten
+TURNED, LAID_OUT = "turn of axes passed on", "channels last in memory"
 
 
-def settle_axes(graph: fx.Graph, constants: Mapping[str, torch.Tensor]) -> tuple[fx.Graph, int]:
-    """Returns a graph that computes the same without turning axes to and fro, and how many turns were passed on.
+def settle_axes(
+    graph: fx.Graph, constants: Mapping[str, torch.Tensor], *, channels_last: bool
+) -> tuple[fx.Graph, dict[str, int]]:
+    """Returns a graph that computes the same without turning axes to and fro, and what was done, with how often.
 
     Args:
         graph: Of ATen calls, with what was known of each tensor when it was traced.
         constants: Name -> tensor of each `get_attr` node.
+        channels_last: Let images lie in memory with their channels last, which rounds otherwise and is faster on CPUs.
     """
     for node in graph.find_nodes(op="get_attr"):
         node.meta["tensor_meta"] = _extract_tensor_metadata(constants[node.target])
     if not any(node.target in HEAVY for node in graph.nodes):
-        return graph, 0
-    walk = _Settling(graph)
+        return graph, {}
+    walk = _Settling(graph, channels_last=channels_last)
     try:
         settled = walk.run()
     except CannotTurnError:
-        return graph, 0
+        return graph, {}
     remove_dead(settled)
-    return settled, walk.passed_on
+    done = {TURNED: walk.passed_on, LAID_OUT: walk.laid_out}
+    return settled, {name: count for name, count in done.items() if count}
 
 
 class _Settling:
@@ -64,13 +71,15 @@ class _Settling:
         forms: Node of the old graph -> how it is had in the new one.
         written: Nodes of the old graph that are written.
         passed_on: Turns of axes, and copies that only lay out memory, that were not made where they were.
+        laid_out: Images that lie with their channels last.
     """
 
-    def __init__(self, graph: fx.Graph) -> None:
+    def __init__(self, graph: fx.Graph, *, channels_last: bool) -> None:
         self.old, self.new = graph, fx.Graph()
         self.forms: dict[fx.Node, Form] = {}
         self._made: dict[tuple, fx.Node] = {}
-        self.passed_on = 0
+        self.passed_on = self.laid_out = 0
+        self._channels_last = channels_last
         self.written = written_nodes(graph)
         self._returned = set(graph.find_nodes(op="output")[0].all_input_nodes)
 
@@ -142,7 +151,7 @@ class _Settling:
 
     def _call(self, target: Any, args: tuple, shape: Sequence[int], like: fx.Node, **kwargs: Any) -> fx.Node:
         """Makes a view or a copy, once for each of its arguments."""
-        key = (target, repr(args))
+        key = (target, repr(args), repr(kwargs))
         if key not in self._made:
             made = self.new.call_function(target, args, kwargs)
             made.meta = meta_like(like, shape)
@@ -158,11 +167,25 @@ class _Settling:
         return self._call(aten.contiguous.default, (logical,), shape_of(logical), logical)
 
     def _heavy(self, node: Any) -> Form:
+        if self._channels_last and node.target in IN_ANY_MEMORY and rank_of(node.args[0]) == 4:
+            self.laid_out += 1
+            kernel = node.args[KERNELS[node.target]] if node.target in KERNELS else None
+            made = self.new.node_copy(
+                node, lambda each: self._as_heavy_argument(each) if each is kernel else self._with_channels_last(each)
+            )
+            return Form(made, is_touched=True)
         made = self.new.node_copy(node, self._as_heavy_argument)
         return Form(made, is_dense=True, is_touched=True)
 
     def _as_heavy_argument(self, node: Any) -> fx.Node:
         return self._contiguous(node) if (rank_of(node) or 0) > 2 else self._logical(node)
+
+    def _with_channels_last(self, node: Any) -> fx.Node:
+        logical = self._logical(node)
+        if rank_of(node) != 4:
+            return logical
+        last = {"memory_format": torch.channels_last}
+        return self._call(aten.contiguous.default, (logical,), shape_of(logical), logical, **last)
 
     def _empty(self, node: Any) -> Form:
         """Memory as it lay when it was traced: what is drawn into it is drawn in that order."""

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import torch
 
-from birdplane_keras.torch_plugin import rewrites
+from birdplane_keras.torch_plugin import products
 from birdplane_keras.torch_plugin.native.linear import contracted
 from birdplane_keras.torch_plugin.updates.plain_sgd import is_plain_sgd
 
@@ -68,7 +68,7 @@ def lay_out_for_parts(model: keras.Model) -> bool:
             return False
         kernel = layer._kernel._value
         even = kernel.device.type == "cpu" and kernel.shape[1] % torch.get_num_threads() == 0
-        return even and kernel.numel() >= rewrites.SMALLEST_FUSED
+        return even and kernel.numel() >= products.SMALLEST_FUSED
 
     return lay_out(model, splits)
 

@@ -7,7 +7,7 @@ it computes in it is no further from the function than rounding takes the functi
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from birdplane_keras.torch_plugin.making import Traced, make_graph, require_fixe
 from birdplane_keras.torch_plugin.native.forms import standing_in
 from birdplane_keras.torch_plugin.native.registry import FORMS
 from birdplane_keras.torch_plugin.noise import Spread, nudged, rounding_explains
-from birdplane_keras.torch_plugin.rewrites import Rewritten, rewrite, rounds
+from birdplane_keras.torch_plugin.rewrites import Allowed, Rewritten, rewrite, rounds
 from birdplane_keras.torch_plugin.sizes import Symbolic
 from birdplane_keras.torch_plugin.trial import Trial
 
@@ -61,7 +61,7 @@ def prove_replay(
     trial: Trial,
     plain: Traced,
     replay: Callable,
-    products: Container[int],
+    allowed: Allowed,
     symbolic: Symbolic | None,
     *,
     lay_out: LayOut | None = None,
@@ -74,14 +74,14 @@ def prove_replay(
         trial: Of the function; it has been observed.
         plain: Its graph, untouched.
         replay: Of that graph.
-        products: Outputs that may be left as two factors.
+        allowed: What rewrites may do besides.
         symbolic: The inputs with free sizes, where there are any.
         lay_out: Where PyTorch's compiler is to have it: lays out tensors of the state as the graph reads them.
 
     Raises:
         NotTraceableError: It gives something else.
     """
-    proof = _Proof(trial, plain, replay, products, symbolic, lay_out)
+    proof = _Proof(trial, plain, replay, allowed, symbolic, lay_out)
     counts: Counter[str] = Counter()
     notes = []
     try:
@@ -103,12 +103,12 @@ class _Proof:
         trial: Trial,
         plain: Traced,
         replay: Callable,
-        products: Container[int],
+        allowed: Allowed,
         symbolic: Symbolic | None,
         lay_out: LayOut | None,
     ) -> None:
         self._trial, self._plain, self._replay = trial, plain, replay
-        self._products, self._symbolic, self._lay_out = products, symbolic, lay_out
+        self._allowed, self._symbolic, self._lay_out = allowed, symbolic, lay_out
 
     def of(self, traced: Traced, forms: dict[str, int], notes: list[str]) -> Proved:
         """Rewrites a graph and proves it.
@@ -119,7 +119,7 @@ class _Proof:
             notes: What `explain` says besides.
         """
         trial = self._trial
-        rewritten = rewrite(traced.graph, traced.constants, trial.state, self._products)
+        rewritten = rewrite(traced.graph, traced.constants, trial.state, self._allowed)
         rewritten.counts.update(forms)
         require_fixed_shapes(rewritten.graph)
         if self._symbolic is not None:

@@ -8,17 +8,9 @@ import torch
 from torch import fx
 
 from birdplane_keras.torch_plugin.axes import turned_inputs
-from birdplane_keras.torch_plugin.axis_order import settle_axes
-from birdplane_keras.torch_plugin.graphs import (
-    is_view,
-    is_write,
-    reaches,
-    remove_dead,
-    same_type,
-    shape_of,
-    written_nodes,
-)
-from birdplane_keras.torch_plugin.partition import linear_by_parts, parts_of
+from birdplane_keras.torch_plugin.axis_order import LAID_OUT, TURNED, settle_axes
+from birdplane_keras.torch_plugin.graphs import is_write, reaches, remove_dead, same_type, written_nodes
+from birdplane_keras.torch_plugin.products import keep_to_parts, split_products
 from birdplane_keras.torch_plugin.torch_forms import (
     TORCH_FORMS,
     fuse_addmm,
@@ -27,12 +19,9 @@ from birdplane_keras.torch_plugin.torch_forms import (
 
 aten = torch.ops.aten
 
-# Elements of a weight below which its gradient stays in the cache: fusing gains nothing there, and some products over
-# few columns round once per term when they add to a weight.
-SMALLEST_FUSED = 1 << 16
 LARGEST_CONSTANT = 1 << 16  # elements; larger ones are made anew at each step rather than kept
 # The others keep every bit.
-_ROUNDING = {*TORCH_FORMS, "compiled", "turn of axes passed on", "gradient left as factors", "product by parts"}
+_ROUNDING = {*TORCH_FORMS, "compiled", TURNED, LAID_OUT, "gradient left as factors", "product by parts"}
 _ALIASES = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
 _LIKE = {aten.ones_like.default: 1, aten.zeros_like.default: 0}
 
@@ -61,8 +50,24 @@ class Rewritten:
     turned: dict[int, tuple[int, ...]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """What rewrites may do where bits are not asked for.
+
+    Args:
+        products: Outputs that may be left as two factors where they are a product of matrices.
+        channels_last: Let images lie in memory with their channels last, whatever the order of their axes.
+    """
+
+    products: Container[int] = ()
+    channels_last: bool = False
+
+
+NOTHING = Allowed()
+
+
 def rewrite(
-    graph: fx.Graph, constants: dict[str, torch.Tensor], state: Sequence[torch.Tensor], products: Container[int]
+    graph: fx.Graph, constants: dict[str, torch.Tensor], state: Sequence[torch.Tensor], allowed: Allowed
 ) -> Rewritten:
     """Rewrites a copy of a graph.
 
@@ -70,7 +75,7 @@ def rewrite(
         graph: From `make_fx`; its last placeholders are `state`, and it may write them.
         constants: Name -> tensor of each `get_attr` node.
         state: Tensors from outside.
-        products: Outputs that may be left as two factors.
+        allowed: What may be done besides.
     """
     copy = fx.Graph()
     copy.output(copy.graph_copy(graph, {}))
@@ -80,15 +85,14 @@ def rewrite(
     fold_constants(copy, constants, counts)
     choose_branches(copy, constants, counts)
     add_in_place(copy, counts)
-    copy, turns = settle_axes(copy, constants)
-    if turns > 0:
-        counts["turn of axes passed on"] += turns
+    copy, settled = settle_axes(copy, constants, channels_last=allowed.channels_last)
+    counts.update(settled)
     placeholders = [node for node in copy.nodes if node.op == "placeholder"]
     kernels = dict(zip(placeholders[len(placeholders) - len(state) :], state, strict=True))
     fuse_addmm(copy, counts)
     fuse_convolution_bias(copy, counts)
     merge_equal_calls(copy, counts)
-    factors = split_products(copy, products, counts)
+    factors = split_products(copy, allowed.products, counts)
     if factors:
         keep_to_parts(copy, kernels, counts)
     remove_dead(copy)
@@ -225,62 +229,3 @@ def is_repeatable(node: fx.Node) -> bool:
         and "empty" not in target._opname
         and torch.Tag.nondeterministic_seeded not in target.tags
     )
-
-
-def split_products(graph: fx.Graph, products: Container[int], counts: Counter) -> dict[int, tuple[int, int]]:
-    """Leaves a weight's gradient as its two factors, so that the update can be one in-place product."""
-    output = next(node for node in graph.nodes if node.op == "output")
-    results = list(output.args[0])
-    inputs = {node for node in graph.nodes if node.op == "placeholder"}
-    # A factor must still hold its value when the graph has ended.
-    if written_nodes(graph) - inputs:
-        return {}
-    factors = {}
-    for number, node in enumerate(list(results)):
-        if number not in products:
-            continue
-        shape = shape_of(node)
-        if shape is None or shape.numel() < SMALLEST_FUSED:
-            continue
-        if list(node.users) == [output] and results.count(node) == 1:
-            pair = product_of(node, graph)
-            if pair is None or any(reaches_input_write(factor, graph) for factor in pair):
-                continue
-            factors[number] = (len(results), len(results) + 1)
-            results += pair
-            results[number] = None
-            counts["gradient left as factors"] += 1
-    output.args = (results,)
-    return factors
-
-
-def keep_to_parts(graph: fx.Graph, kernels: Mapping[fx.Node, torch.Tensor], counts: Counter) -> None:
-    """Forward products with large kernels, whose updates are products by parts, are made by the same parts."""
-    for node in list(graph.nodes):
-        kernel = kernels.get(node.args[2]) if node.target is aten.addmm.default and not node.kwargs else None
-        if kernel is None or kernel.numel() < SMALLEST_FUSED or parts_of(kernel) == 1:
-            continue
-        with graph.inserting_before(node):
-            replacement = graph.call_function(linear_by_parts, (*node.args, parts_of(kernel)))
-        node.replace_all_uses_with(replacement)
-        graph.erase_node(node)
-        counts["product by parts"] += 1
-
-
-def product_of(node: fx.Node, graph: fx.Graph) -> tuple[fx.Node, fx.Node] | None:
-    """Returns the factors of a product, or of the transpose of one; `None` for anything else."""
-    if node.target is aten.mm.default:
-        return node.args
-    inner = node.args[0] if node.target is aten.t.default else None
-    if inner is None or inner.target is not aten.mm.default or len(inner.users) > 1:
-        return None
-    with graph.inserting_before(node):
-        left, right = (graph.call_function(aten.t.default, (factor,)) for factor in reversed(inner.args))
-    return left, right
-
-
-def reaches_input_write(node: fx.Node, graph: fx.Graph) -> bool:
-    """Tells whether a node is a view of an input that the graph writes."""
-    while node.op == "call_function" and is_view(node) and node.all_input_nodes:
-        node = node.all_input_nodes[0]
-    return node in written_nodes(graph)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import torch
 
+from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.private_keras import values_of
 from birdplane_keras.torch_plugin.reads import Reads
@@ -190,9 +191,10 @@ class StepAccount:
         return [model, getattr(model, "optimizer", None), *model.layers]
 
 
-def have_hooks(values: Leaves) -> bool:
-    """Tells whether somebody waits for the gradient of a tensor; a replay would not call them."""
-    return any(value._backward_hooks or value._post_accumulate_grad_hooks for value in values)
+def require_no_hooks(values: Leaves) -> None:
+    """Makes sure that nobody waits for the gradient of a weight: a replay would not call them."""
+    if any(value._backward_hooks or value._post_accumulate_grad_hooks for value in values):
+        raise NotTraceableError("a hook waits for the gradient of a weight")
 
 
 def containers_in(data: Any) -> list[Any]:

@@ -27,6 +27,7 @@ from birdplane_keras.torch_plugin.private_keras import (
     set_keras_mask,
     unpack_x_y_sample_weight,
 )
+from birdplane_keras.torch_plugin.rewrites import Allowed
 from birdplane_keras.torch_plugin.sizes import Dimension, Sizes, Symbolic
 from birdplane_keras.torch_plugin.step_account import (
     Leaves,
@@ -34,7 +35,7 @@ from birdplane_keras.torch_plugin.step_account import (
     StepAccount,
     containers_in,
     guards_of_names,
-    have_hooks,
+    require_no_hooks,
 )
 from birdplane_keras.torch_plugin.tracing import Trace, trace
 from birdplane_keras.torch_plugin.updates.choice import ChosenUpdate, choose_update
@@ -77,13 +78,13 @@ class Step(StepAccount):
         self.values = [weight._value for weight in self._weights]
         self._losses: list[tuple[keras.layers.Layer, int]] = []
         self._log_places: list[tuple[str, int]] = []  # name of a log -> its number among the metrics' outputs
-        if have_hooks(self.values):
-            raise NotTraceableError("a hook waits for the gradient of a weight")
+        require_no_hooks(self.values)
         can_fuse = engine != "exact" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
         self.notes: list[str] = []
         self.metrics_refusal = ""  # why the metrics run in Python, where they do
         # Every weight's gradient may be left as factors; which can be is seen in the graph.
-        products = range(1, 1 << 16) if can_fuse else ()
+        on_cpu = all(leaf.device.type == "cpu" for leaf in leaves)
+        allowed = Allowed(products=range(1, 1 << 16) if can_fuse else (), channels_last=on_cpu and engine != "exact")
         given = [*containers_in(data), *loss_containers(model)]
         self._sizes = Sizes(leaves, free) if free else None
         self._forward_trace = trace(
@@ -91,7 +92,7 @@ class Step(StepAccount):
             leaves,
             roots=self.roots(),
             given=given,
-            products=products,
+            allowed=allowed,
             most_calls=most_calls,
             symbolic=None if self._sizes is None else Symbolic(self._sizes, self._sizes.leaves),
             lay_out=partial(lay_out_in_order, model) if engine == "compiled" else None,

@@ -1,6 +1,6 @@
 """From a Python function of tensors to a graph that provably does the same: tried, traced, replayed, compared."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.making import make_graph
 from birdplane_keras.torch_plugin.places import Place
 from birdplane_keras.torch_plugin.proving import LayOut, coarsest_step, prove_replay
-from birdplane_keras.torch_plugin.rewrites import rounds
+from birdplane_keras.torch_plugin.rewrites import NOTHING, Allowed, rounds
 from birdplane_keras.torch_plugin.sizes import Symbolic
 from birdplane_keras.torch_plugin.trial import Function, Trial
 
@@ -80,7 +80,7 @@ def trace(
     *,
     roots: Sequence[Any] = (),
     given: Sequence[Any] = (),
-    products: Container[int] = (),
+    allowed: Allowed = NOTHING,
     most_calls: float = float("inf"),
     symbolic: Symbolic | None = None,
     lay_out: LayOut | None = None,
@@ -96,7 +96,7 @@ def trace(
         inputs: Tensors.
         roots: Objects that are there before the function runs; state that they lead to is guarded where it is read.
         given: Containers of the inputs, which are others at the next step.
-        products: Outputs that may be left as two factors where they are a product of matrices.
+        allowed: What rewrites may do besides.
         most_calls: ATen calls beyond which the function is not traced.
         symbolic: The inputs with free sizes, where the trace is to serve other sizes, too.
         lay_out: Where PyTorch's compiler is to have it: lays out tensors of the state as the graph reads them.
@@ -112,7 +112,7 @@ def trace(
     def tried() -> Trace:
         trial = Trial(function, inputs, roots, given, most_calls)
         try:
-            return _trace(trial, products, symbolic, lay_out)
+            return _trace(trial, allowed, symbolic, lay_out)
         except BaseException:
             trial.undo()
             raise
@@ -123,7 +123,7 @@ def trace(
         return tried()
 
 
-def _trace(trial: Trial, products: Container[int], symbolic: Symbolic | None, lay_out: LayOut | None) -> Trace:
+def _trace(trial: Trial, allowed: Allowed, symbolic: Symbolic | None, lay_out: LayOut | None) -> Trace:
     inputs = trial.inputs
     trial.observe()
     first, first_written, seen, state = trial.first, trial.first_written, trial.seen, trial.state
@@ -134,7 +134,7 @@ def _trace(trial: Trial, products: Container[int], symbolic: Symbolic | None, la
     copied, copied_written, _ = trial.attempt(plain)
     require_same("its replay gives another result", (first, first_written), (copied, copied_written))
 
-    proved = prove_replay(trial, made, plain, products, symbolic, lay_out=lay_out)
+    proved = prove_replay(trial, made, plain, allowed, symbolic, lay_out=lay_out)
     replay, rewritten = proved.replay, proved.rewritten
     with torch.no_grad():
         outputs = replay(*inputs)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from birdplane_keras.torch_plugin import rewrites
+from birdplane_keras.torch_plugin import products
 
 
 @pytest.fixture(autouse=True)
 def fuse_small_weights_too(monkeypatch):
     """The models here are small; so that `fused` does what it does to large ones, no weight is too small for it."""
-    monkeypatch.setattr(rewrites, "SMALLEST_FUSED", 0)
+    monkeypatch.setattr(products, "SMALLEST_FUSED", 0)
 
 
 @pytest.fixture(autouse=True)

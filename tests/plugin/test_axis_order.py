@@ -78,6 +78,31 @@ def test_turns_are_passed_on(name):
     assert step.rewrites["convolution with bias"] == 2
 
 
+@pytest.mark.parametrize(("engine", "is_last"), [("exact", False), ("fused", True)])
+def test_images_lie_with_their_channels_last_where_rounding_is_promised(engine, is_last):
+    step = entries(trained("normalised", engine), "train")[0].step
+    assert (step.rewrites.get("channels last in memory", 0) >= 4) == is_last
+    assert ("memory_format" in step._forward_trace.source) == is_last
+
+
+def test_images_of_channels_first_lie_so_too():
+    trained_models = []
+    for engine in ("fused", None):
+        keras.utils.set_random_seed(0)
+        inner = [layers.Conv2D(4, 3, data_format="channels_first", activation="relu") for _ in range(2)]
+        pool = layers.MaxPooling2D(data_format="channels_first")
+        model = keras.Sequential([keras.Input((2, 8, 8)), *inner, pool, layers.Flatten(), layers.Dense(2)])
+        model.compile(keras.optimizers.SGD(0.02, momentum=0.9), "mse")
+        if engine is not None:
+            torch_plugin.attach(model, engine, strict=True, audit="step")
+        for step in range(5):
+            model.train_on_batch(draw(8, 2, 8, 8, seed=step), draw(8, 2, seed=50))
+        trained_models.append(model)
+    assert entries(trained_models[0], "train")[0].step.rewrites["channels last in memory"] >= 4
+    for ours, theirs in zip(*[model.get_weights() for model in trained_models], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+
+
 def test_kernels_lie_as_pytorchs_while_attached_and_as_keras_after():
     model = trained("convolutions", "exact")
     kernel, *_, last = [each.value for each in model.trainable_weights if len(each.shape) == 4]
