@@ -5,6 +5,7 @@ step. Here one call takes the rows of a batch; the loader's own sampler still sa
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import keras
@@ -62,8 +63,8 @@ class IndexedBatches:
         sampler, leaves = self._loader.batch_sampler, self.leaves
         assert leaves is not None
         structure = self._loader.dataset.array
-        size, count = sampler.batch_size, len(sampler.sampler)
-        order = torch.tensor(list(sampler.sampler)) if self._is_shuffled else None
+        size, count = sampler.batch_size, next(len(leaf) for leaf in leaves if leaf is not None)
+        order = torch.tensor([*chain.from_iterable(sampler)]) if self._is_shuffled else None
         for start in range(0, count, size):
             if order is None:
                 rows = [leaf if leaf is None else leaf[start : start + size].clone() for leaf in leaves]

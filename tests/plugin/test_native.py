@@ -140,7 +140,8 @@ def test_attention_without_a_mask_is_pytorchs_own_where_dropout_does_nothing(cau
     stock = model.predict([x, allowed], verbose=0)
     torch_plugin.attach(model, strict=True)
     np.testing.assert_allclose(model.predict([x, allowed], verbose=0), stock, rtol=1e-5, atol=1e-5)
-    assert entries(model, "predict")[0].step.rewrites.get("native attention", 0) == (not masked)
+    is_masked = masked or (causal and keras.version() < "3.15")  # which makes a mask of it
+    assert entries(model, "predict")[0].step.rewrites.get("native attention", 0) == (not is_masked)
     model.compile("sgd", "mse")
     model.train_on_batch([x, allowed], draw(8, *SERIES))
     assert "native attention" not in entries(model, "train")[0].step.rewrites
