@@ -17,7 +17,8 @@ from torch_reference.recipe import PRESETS as REFERENCE_PRESETS
 BATCH_SIZES = (1, 16, 64, 256, 1024)
 DATA_SIZES = (1_000, 2_500, 5_000, 10_000)
 COMPARED = (BASE, "stock fit, tensors", "exact, tensors", "fused, tensors")
-QUICK = tuple(name for name in ROWS if name != JIT)  # compiling takes a minute of its own
+# Compiling takes a minute of its own, and of the forms of data two are enough for a look.
+QUICK = tuple(name for name in ROWS if name != JIT and not name.endswith((", a DataLoader", ", batches")))
 
 # Called with a line on what is measured next.
 OnProgress = Callable[[str], None]
@@ -112,7 +113,7 @@ def run_benchmark(
         device: As PyTorch names it.
         presets: Which networks.
         rounds: That count, for the rows of a preset; a third of them for the sizes.
-        quick: The first 656 images, no `jit_compile`, no sizes and no memory: a look, not a measurement.
+        quick: The first 656 images, fewer rows, no sizes and no memory: a look, not a measurement.
         progress: Called with a line on what is measured next.
     """
     if quick:
