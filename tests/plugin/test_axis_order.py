@@ -85,6 +85,7 @@ def test_images_lie_with_their_channels_last_where_rounding_is_promised(engine, 
     assert ("memory_format" in step._forward_trace.source) == is_last
 
 
+@pytest.mark.slow
 def test_images_of_channels_first_lie_so_too():
     trained_models = []
     for engine in ("fused", None):

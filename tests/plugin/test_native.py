@@ -185,11 +185,11 @@ def assert_masked_as_stock(name: str, given: dict) -> int:
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("lstm", {"return_sequences": True}),
+        pytest.param("lstm", {"return_sequences": True}, marks=pytest.mark.slow),
         pytest.param("lstm", {"return_sequences": True, "go_backwards": True}, marks=pytest.mark.slow),
         ("gru", {"return_sequences": True, "return_state": True}),
         pytest.param("gru", {"go_backwards": True}, marks=pytest.mark.slow),
-        ("rnn", {"return_sequences": True, "zero_output_for_mask": True}),
+        pytest.param("rnn", {"return_sequences": True, "zero_output_for_mask": True}, marks=pytest.mark.slow),
         pytest.param("lstm in both directions", {"return_sequences": True}, marks=pytest.mark.slow),
     ],
 )
@@ -197,6 +197,7 @@ def test_a_masked_recurrent_layer_runs_as_pytorchs_own(name, given):
     assert assert_masked_as_stock(name, given) >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"return_state": True}, {"unroll": True}])
 def test_a_masked_layer_that_shows_its_cell_or_unrolls_keeps_keras_form(given):
     assert assert_masked_as_stock("lstm", given) == 0
