@@ -27,7 +27,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--layout", choices=LAYOUTS, default=LAYOUTS[0], help=f"of images, with --networks (default: {LAYOUTS[0]})"
     )
-    parser.add_argument("--memory", action="store_true", help="with --networks: the peak memory of each row, too")
     parser.add_argument("--preset", metavar="NAME", help=f"only this one of {', '.join(TIMED)}")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds that count (default: {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="a look in a minute, on fewer images and rows")
@@ -122,7 +121,6 @@ def networks_command(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         rounds=rounds,
         quick=arguments.quick,
-        memory=arguments.memory,
         progress=lambda line: errors.print(line, style="dim", highlight=False),
     ):
         found.append(network)

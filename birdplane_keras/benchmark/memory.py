@@ -31,15 +31,19 @@ def peak_memory(build: Callable[..., Callable[[], object]], *arguments: Any, dev
 
 def _train(build: Callable[..., Callable[[], object]], arguments: tuple, device: str, sender: Any) -> None:
     """Trains and sends the peak."""
-    import torch
-
     epoch = build(*arguments)
     for _ in range(2):
         epoch()
+    sender.send(peak_megabytes(device))
+
+
+def peak_megabytes(device: str) -> float:
+    """Returns the megabytes that this process had at most: of a GPU's memory where it works on one."""
+    import torch
+
     if torch.device(device).type == "cuda":
-        sender.send(torch.cuda.max_memory_allocated() / 1e6)
-        return
-    sender.send(peak_resident() / 1e6)
+        return torch.cuda.max_memory_allocated() / 1e6
+    return peak_resident() / 1e6
 
 
 def peak_resident() -> float:

@@ -22,11 +22,11 @@ def print_networks(report: Mapping[str, Any], console: Console) -> None:
         for network in report["networks"]:
             table.add_row(title_of(network), *[cell(network, what, name, extremes=True) for name in names])
         console.print(table)
-    if "megabytes" in report["networks"][0]:
-        table = Table("network", *report["networks"][0]["megabytes"], title="peak memory while it trains, MB")
-        for network in report["networks"]:
-            table.add_row(network["name"], *[f"{each:,.0f}" for each in network["megabytes"].values()])
-        console.print(table)
+    names = columns_of(report["networks"], "training")
+    table = Table("network", *names, title="peak memory of the process that trains, MB")
+    for network in report["networks"]:
+        table.add_row(network["name"], *[whole(network["megabytes"].get(name)) for name in names])
+    console.print(table)
     for network in report["networks"]:
         prepared = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in network["seconds_to_prepare"].items())
         console.print(f"{title_of(network)}: first epoch, with all that is traced and compiled: {prepared}")
@@ -46,14 +46,14 @@ def render_networks(report: Mapping[str, Any]) -> str:
         lines += markdown_table([what, *names], titles, rows)
     everyone = columns_of(networks, "training")
     names = [network["name"] for network in networks]
-    if all("megabytes" in network for network in networks):
-        rows = [[whole(network["megabytes"].get(name)) for name in everyone] for network in networks]
-        lines += markdown_table(["peak memory while it trains, MB", *everyone], names, rows)
+    rows = [[whole(network["megabytes"].get(name)) for name in everyone] for network in networks]
+    lines += markdown_table(["peak memory of the process that trains, MB", *everyone], names, rows)
     rows = [[whole(network["seconds_to_prepare"].get(name)) for name in everyone] for network in networks]
     lines += markdown_table(["seconds until an epoch was trained, compiling and all", *everyone], names, rows)
     rounds = networks[0]["training"][0]["rounds"]
     lines.append(
-        f"Ratio to {BASE}, the median of {rounds} interleaved rounds, in brackets the extremes. Measured "
+        f"Ratio to {BASE}, the median of {rounds} interleaved rounds, in brackets the extremes, each contestant in a "
+        f"process of its own. Measured "
         f"{report['date']} on {environment['device']} with {environment['threads']} threads; Python "
         f"{environment['python']}, torch {environment['torch']}, Keras {environment['keras']}. On a GPU: not measured."
     )
