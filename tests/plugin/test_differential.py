@@ -31,7 +31,7 @@ LATER = {
     "Dropout whose rate changes", "two outputs", "LayerNormalization, GroupNormalization", "validation split",
     "SeparableConv2D, BatchNormalization", "class_weight", "AdamW", "RMSprop", "Lion", "Adafactor", "loss huber",
     "loss focal", "loss categorical_crossentropy", "Nesterov", "weight decay", "clipvalue", "schedule and momentum",
-    "frozen, compiled again", "regularizers", "GaussianNoise, AlphaDropout", "BatchNormalization",
+    "frozen, compiled again",
 }  # fmt: skip
 SLOW = [pytest.mark.slow]
 

@@ -268,7 +268,9 @@ def test_a_layer_of_series_ends_in_pytorchs_bits(name, optimizer):
     assert differing(SERIES[name], "channels_last", optimizer) == 0
 
 
-@pytest.mark.parametrize("name", ["Conv2D", "BatchNormalization", "LSTM"])
+@pytest.mark.parametrize(
+    "name", ["Conv2D", *[pytest.param(name, marks=pytest.mark.slow) for name in ("BatchNormalization", "LSTM")]]
+)
 def test_without_the_plugin_it_does_not(name):
     """Control."""
     assert differing((IMAGES | SERIES)[name], "channels_last", "adam", engine=None) > 0

@@ -79,6 +79,7 @@ def test_stock_keras_does_not(name):
     assert difference(name, "channels_first", "adam", None, STEPS) > 0
 
 
+@pytest.mark.slow
 def test_keras_order_of_a_flattened_image_rounds_otherwise():
     """What the README's table says of channels last."""
     assert keras.backend.image_data_format() == "channels_last"
