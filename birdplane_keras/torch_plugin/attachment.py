@@ -25,6 +25,7 @@ from birdplane_keras.torch_plugin.entries import Entries, Entry
 from birdplane_keras.torch_plugin.errors import (
     NotTraceableError,
     StateChangedError,
+    StepMadeError,
     TooEarlyError,
     TooLargeError,
     TorchPluginError,
@@ -220,6 +221,8 @@ class Attachment:
         except NotTraceableError as error:
             entry.reason = str(error)
             self._fall_back(kind, entry.reason)
+        except StepMadeError as error:
+            raise (error.__cause__ or error) from None
         except Exception as error:  # the user's own, if the stock step raises it, too
             failed = error
         else:

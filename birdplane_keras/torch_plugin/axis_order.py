@@ -126,7 +126,7 @@ class _Settling:
 
     def _copied(self, node: Any) -> Form:
         """Copies a node, whose arguments are brought into their own order."""
-        made = self.new.node_copy(node, self._logical)
+        made = self.new.node_copy(node, self._returned_as if node.op == "output" else self._logical)
         if node.op == "placeholder" or node.op == "get_attr":
             return Form(made, is_dense=is_contiguous(node))
         forms = self._forms_of(node)
@@ -145,6 +145,11 @@ class _Settling:
     def mapped(self, arguments: Any) -> Any:
         """Returns arguments with what is left in them of the old graph, a size say, in the new one."""
         return fx.map_arg(arguments, lambda each: self._logical(each) if each in self.forms else each)
+
+    def _returned_as(self, node: Any) -> fx.Node:
+        """Returns what an output was, in memory in the order of its axes if it lay so: Python code may ask for that."""
+        in_order = (rank_of(node) or 0) > 2 and is_contiguous(node)
+        return self._contiguous(node) if in_order else self._logical(node)
 
     def _permuted(self, node: Any, order: Permutation) -> fx.Node:
         return self._call(aten.permute.default, (node, list(order)), [shape_of(node)[axis] for axis in order], node)

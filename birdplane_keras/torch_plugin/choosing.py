@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from birdplane_keras.torch_plugin.entries import Entry
-from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.errors import NotTraceableError, StepMadeError
 from birdplane_keras.torch_plugin.steps import Step
 
 TIMED = 10  # steps of each engine, in turns
@@ -60,6 +60,8 @@ class Choice:
         started = time.perf_counter()
         try:
             made = self._make(data, leaves)
+        except StepMadeError as error:
+            raise (error.__cause__ or error) from None
         except Exception as error:  # the user's own, too: the step is made on the trace, and raises it there
             reason = str(error) if isinstance(error, NotTraceableError) else f"{type(error).__name__}: {error}"
             self._end(f"`compiled` was tried and is not used, because {reason}")

@@ -1,5 +1,8 @@
 """What the plugin raises and warns with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from birdplane_keras.errors import BirdplaneError
 
 
@@ -50,6 +53,19 @@ class TooEarlyError(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"its shape is one of many: tracing waits until its {seconds:.1f} s can pay back")
         self.seconds = seconds
+
+
+class StepMadeError(Exception):
+    """Code of the user's raised something, its cause, after a step had been made: nobody may make it again."""
+
+
+@contextmanager
+def step_made() -> Iterator[None]:
+    """Within it, what is raised is raised as the cause of a `StepMadeError`."""
+    try:
+        yield
+    except Exception as error:
+        raise StepMadeError from error
 
 
 class TorchPluginError(BirdplaneError, RuntimeError):

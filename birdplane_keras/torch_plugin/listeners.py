@@ -15,23 +15,23 @@ def leave_unheard(callbacks: Any, kind: str) -> None:
     """
     if type(callbacks) is not CallbackList:
         return
-    # `Callback.on_train_batch_end` and the like call `on_batch_end`.
     for when in ("begin", "end"):
         name = f"on_{kind}_batch_{when}"
-        if name not in vars(callbacks) and not _heard(callbacks.callbacks, name, f"on_batch_{when}"):
-            setattr(callbacks, name, _unheard(callbacks, getattr(callbacks, name)))
+        # `Callback.on_train_batch_end` and the like call `on_batch_end`.
+        names = name, f"on_batch_{when}"
+        if name not in vars(callbacks) and not _heard(callbacks, names):
+            setattr(callbacks, name, _unheard(callbacks, names, getattr(callbacks, name)))
 
 
-def _heard(callbacks: list, *names: str) -> bool:
-    return not all(is_default(getattr(each, name)) for each in callbacks for name in names)
+def _heard(callbacks: Any, names: tuple[str, ...]) -> bool:
+    return not all(is_default(getattr(each, name)) for each in callbacks.callbacks for name in names)
 
 
-def _unheard(callbacks: Any, said: Callable[..., None]) -> Callable[..., None]:
-    """Returns a call that does nothing as long as the same callbacks are in the list."""
-    known = list(callbacks.callbacks)
+def _unheard(callbacks: Any, names: tuple[str, ...], said: Callable[..., None]) -> Callable[..., None]:
+    """Returns a call that does nothing as long as no callback has something to do."""
 
     def say(batch: int, logs: Any = None) -> None:
-        if callbacks.callbacks != known:
+        if _heard(callbacks, names):
             said(batch, logs)
 
     return say

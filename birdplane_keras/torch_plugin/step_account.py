@@ -13,10 +13,11 @@ from birdplane_keras.torch_plugin.errors import NotTraceableError
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.private_keras import values_of
 from birdplane_keras.torch_plugin.reads import Reads
-from birdplane_keras.torch_plugin.rewrites import rounds
+from birdplane_keras.torch_plugin.rewrites import Allowed, rounds
 from birdplane_keras.torch_plugin.sizes import Sizes
 from birdplane_keras.torch_plugin.tracing import Trace
 from birdplane_keras.torch_plugin.updates.choice import ChosenUpdate
+from birdplane_keras.torch_plugin.updates.plain_sgd import is_plain_sgd
 
 Leaves = list[torch.Tensor]
 
@@ -189,6 +190,20 @@ class StepAccount:
         """Returns the objects that a step starts from."""
         model = self._model
         return [model, getattr(model, "optimizer", None), *model.layers]
+
+
+def allowed_to_round(model: keras.Model, weights: list[keras.Variable], leaves: Leaves) -> Allowed:
+    """Returns what rewrites may do to a step that need not keep bits.
+
+    Args:
+        model: Of the step.
+        weights: What it trains; none where it does not train.
+        leaves: The tensors of its batch.
+    """
+    can_fuse = bool(weights) and is_plain_sgd(model.optimizer, weights)
+    # Every weight's gradient may be left as factors; which can be is seen in the graph.
+    products = range(1, 1 << 16) if can_fuse else ()
+    return Allowed(products=products, channels_last=all(leaf.device.type == "cpu" for leaf in leaves))
 
 
 def require_no_hooks(values: Leaves) -> None:

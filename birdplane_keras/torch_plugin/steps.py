@@ -15,7 +15,7 @@ from keras import tree
 
 from birdplane_keras.torch_plugin import cuda
 from birdplane_keras.torch_plugin.batches import packed, rebuild, with_leaves
-from birdplane_keras.torch_plugin.errors import NotTraceableError
+from birdplane_keras.torch_plugin.errors import NotTraceableError, step_made
 from birdplane_keras.torch_plugin.guards import merged
 from birdplane_keras.torch_plugin.layout import lay_out_in_order
 from birdplane_keras.torch_plugin.private_keras import (
@@ -27,19 +27,19 @@ from birdplane_keras.torch_plugin.private_keras import (
     set_keras_mask,
     unpack_x_y_sample_weight,
 )
-from birdplane_keras.torch_plugin.rewrites import Allowed
+from birdplane_keras.torch_plugin.rewrites import NOTHING
 from birdplane_keras.torch_plugin.sizes import Dimension, Sizes, Symbolic
 from birdplane_keras.torch_plugin.step_account import (
     Leaves,
     Settings,
     StepAccount,
+    allowed_to_round,
     containers_in,
     guards_of_names,
     require_no_hooks,
 )
 from birdplane_keras.torch_plugin.tracing import Trace, trace
 from birdplane_keras.torch_plugin.updates.choice import ChosenUpdate, choose_update
-from birdplane_keras.torch_plugin.updates.plain_sgd import is_plain_sgd
 
 
 class Step(StepAccount):
@@ -79,12 +79,9 @@ class Step(StepAccount):
         self._losses: list[tuple[keras.layers.Layer, int]] = []
         self._log_places: list[tuple[str, int]] = []  # name of a log -> its number among the metrics' outputs
         require_no_hooks(self.values)
-        can_fuse = engine != "exact" and kind == "train" and is_plain_sgd(model.optimizer, self._weights)
+        may_round = engine != "exact"
         self.notes: list[str] = []
         self.metrics_refusal = ""  # why the metrics run in Python, where they do
-        # Every weight's gradient may be left as factors; which can be is seen in the graph.
-        on_cpu = all(leaf.device.type == "cpu" for leaf in leaves)
-        allowed = Allowed(products=range(1, 1 << 16) if can_fuse else (), channels_last=on_cpu and engine != "exact")
         given = [*containers_in(data), *loss_containers(model)]
         self._sizes = Sizes(leaves, free) if free else None
         self._forward_trace = trace(
@@ -92,7 +89,7 @@ class Step(StepAccount):
             leaves,
             roots=self.roots(),
             given=given,
-            allowed=allowed,
+            allowed=allowed_to_round(model, self._weights, leaves) if may_round else NOTHING,
             most_calls=most_calls,
             symbolic=None if self._sizes is None else Symbolic(self._sizes, self._sizes.leaves),
             lay_out=partial(lay_out_in_order, model) if engine == "compiled" else None,
@@ -104,7 +101,7 @@ class Step(StepAccount):
         self._update: ChosenUpdate | None = None
         if kind == "train":
             self._update = choose_update(
-                model, self._weights, self._forward_trace, self._first_gradient, fused=engine != "exact"
+                model, self._weights, self._forward_trace, self._first_gradient, fused=may_round
             )
             if self._update.proof is not None:
                 found.append(self._update.proof.guards)
@@ -255,7 +252,8 @@ class Step(StepAccount):
         except Exception as reason:  # the weights have been updated: the step must not be made again, by anyone
             self.metrics_refusal = str(reason)
             self.notes.append(f"the metrics run in Python, because of them: {reason}")
-            return self._metrics_in_python(data, predictions)
+            with step_made():
+                return self._metrics_in_python(data, predictions)
         return {name: self._metrics_trace.outputs[number] for name, number in self._log_places}
 
     def _with_masks(self, predictions: tuple) -> Any:

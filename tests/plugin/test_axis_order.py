@@ -85,6 +85,29 @@ def test_images_lie_with_their_channels_last_where_rounding_is_promised(engine, 
     assert ("memory_format" in step._forward_trace.source) == is_last
 
 
+def flat_error(y_true, y_pred):
+    """Asks for memory in the order of its axes, as `view` does."""
+    return (y_pred.view(len(y_pred), -1) - y_true.view(len(y_true), -1)).abs().mean(-1)
+
+
+@pytest.mark.parametrize("engine", ["exact", "fused"])
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_predictions_lie_in_memory_as_stock_keras_has_them(layout, engine):
+    shape, left = (2, 8, 8) if layout == "channels_first" else (8, 8, 2), []
+    for attached in (engine, None):
+        keras.utils.set_random_seed(0)
+        inner = [layers.Conv2D(count, 3, padding="same", data_format=layout) for count in (4, 2)]
+        model = keras.Sequential([keras.Input(shape), *inner])
+        model.compile("sgd", "mse", metrics=[flat_error])
+        if attached is not None:
+            torch_plugin.attach(model, attached, strict=True)
+        x, y = draw(16, *shape), draw(16, *shape, seed=1)
+        history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, shuffle=False).history
+        assert model.predict_on_batch(x).flags.c_contiguous
+        left.append([*history["loss"], *history["flat_error"]])
+    np.testing.assert_allclose(*left, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_images_of_channels_first_lie_so_too():
     trained_models = []

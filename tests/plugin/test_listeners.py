@@ -86,3 +86,24 @@ def test_who_joins_later_is_told(attached):
         torch_plugin.attach(model, strict=True)
     model.fit(draw(12, COLUMNS), draw(12, CLASSES), batch_size=4, epochs=2, verbose=0, callbacks=joining.list)
     assert [each[:2] for each in counting.told if each[0] == "train"] == [("train", 0), ("train", 1), ("train", 2)]
+
+
+class Waking(keras.callbacks.Callback):
+    """Begins to listen as the second epoch begins."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            self.on_train_batch_end = lambda batch, logs=None: self.told.append(batch)
+
+
+def test_who_begins_to_listen_later_is_told():
+    told = []
+    for attached in (False, True):
+        waking = Waking()
+        used([waking], attached=attached, predicts=False)
+        told.append(waking.told)
+    assert told == [[0, 1, 2]] * 2
