@@ -72,7 +72,10 @@ class Reads(Following):
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(self._outer)
+        if self._outer is None or callable(self._outer):
+            sys.setprofile(self._outer)
+        else:  # of cProfile, until Python 3.12
+            self._outer.enable()
         if self._collects:
             gc.enable()
 

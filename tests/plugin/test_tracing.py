@@ -1,5 +1,7 @@
 """The parts of the plugin, each alone: journal, trace, rewrites, layout, watch."""
 
+import cProfile
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +38,19 @@ def test_the_loss_of_a_batch_is_cross_entropys_bit_for_bit():
     x, y = torch.randn(64, COLUMNS), torch.randint(0, 3, (64,))
     logits = torch.from_numpy(model.predict_on_batch(x))
     assert model.test_on_batch(x, y) == float(torch.nn.functional.cross_entropy(logits, y))
+
+
+def test_a_profiler_sees_what_comes_before_and_after_a_trace():
+    model = network()
+    model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")
+    torch_plugin.attach(model, strict=True)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    model.fit(draw(8, COLUMNS), np.zeros(8, dtype=int), verbose=0)
+    model.get_weights()
+    profiler.disable()
+    called = {getattr(entry.code, "co_name", "") for entry in profiler.getstats()}
+    assert {"fit", "get_weights"} <= called
 
 
 def test_a_trace_replays_reads_writes_and_draws():
