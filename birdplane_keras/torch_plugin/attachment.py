@@ -34,7 +34,7 @@ from birdplane_keras.torch_plugin.errors import (
 from birdplane_keras.torch_plugin.families import Families
 from birdplane_keras.torch_plugin.hooks import KINDS, Hooks
 from birdplane_keras.torch_plugin.layout import lay_out_as_keras, lay_out_for
-from birdplane_keras.torch_plugin.patience import SAVED, Patience
+from birdplane_keras.torch_plugin.patience import Patience
 from birdplane_keras.torch_plugin.private_keras import compiled_parts
 from birdplane_keras.torch_plugin.steps import Settings, Step
 from birdplane_keras.torch_plugin.stock import refusal_of, require_traceable, stock_function, stock_path
@@ -132,7 +132,7 @@ class Attachment:
         started = time.perf_counter()
         result = self._stock[entry.kind](data)
         entry.stock_seconds += time.perf_counter() - started
-        if entry.stock_seconds * SAVED >= entry.wait:
+        if self._patience.pays_back(entry):
             self.entries.drop(entry)
         return result
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Hashable
 
-from birdplane_keras.torch_plugin.entries import Entries
+from birdplane_keras.torch_plugin.entries import Entries, Entry
 from birdplane_keras.torch_plugin.errors import NotTraceableError, TooEarlyError, TooLargeError
 
 # ATen calls of a step from which on it is traced only once that can pay back.
 LARGE = 1500
-# A trial runs the step some five times, and makes a graph of it.
+# What a trial takes at most: so long for each ATen call, and as long as so many stock steps. The second is less where
+# PyTorch's own operation takes the place of many calls, as in a recurrent layer.
 SECONDS_PER_CALL = 0.006
+STEPS_PER_TRIAL = 100
 AT_ONCE = 4  # shapes of a kind of step that are traced when they are first seen
 SAVED = 0.3  # share of a stock step's time that a trace is taken to save, before anything is measured
 MOST_TRIES = 3  # of a step that makes what it keeps at its first call
@@ -69,6 +71,11 @@ class Patience:
             return waits.seconds
         self._large.add(key)
         return waits.calls * SECONDS_PER_CALL
+
+    def pays_back(self, entry: Entry) -> bool:
+        """Tells whether the stock steps that were timed took so long that a trace would have paid for itself by now."""
+        expected = min(entry.wait, STEPS_PER_TRIAL * entry.stock_seconds / max(1, entry.steps - 1))
+        return entry.stock_seconds * SAVED >= expected
 
     def may_try_again(self, key: Hashable) -> bool:
         """Tells whether a step that made what it keeps may be tried once more."""

@@ -11,6 +11,8 @@ from keras import layers
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.torch_plugin import TorchPluginWarning, patience
+from birdplane_keras.torch_plugin.entries import Entries, Entry
+from birdplane_keras.torch_plugin.patience import Patience
 from plugin.networks import COLUMNS, draw, network
 
 
@@ -52,7 +54,7 @@ def test_the_first_four_shapes_are_traced_and_the_others_wait_aloud():
 
 
 def test_a_shape_that_was_seen_often_is_traced(monkeypatch):
-    monkeypatch.setattr("birdplane_keras.torch_plugin.attachment.SAVED", 1e6)
+    monkeypatch.setattr(patience, "SAVED", 1e6)
     model = torch_plugin.attach(loop())
     with pytest.warns(TorchPluginWarning, match="its shapes are many"):
         ask_for_lengths(model, (2, 3, 4, 5, 6, 6, 6))
@@ -88,10 +90,24 @@ def test_a_large_step_waits_until_tracing_can_pay_back(monkeypatch):
     with pytest.warns(TorchPluginWarning, match="at first, because it is large"):
         train(model, x, y)
     assert "tracing waits until it can pay back" in torch_plugin.explain(model)
-    monkeypatch.setattr("birdplane_keras.torch_plugin.attachment.SAVED", 1e6)
+    monkeypatch.setattr(patience, "SAVED", 1e6)
     for _ in range(2):
         model.train_on_batch(x, y)
     assert "stock path" not in torch_plugin.explain(model)
+
+
+@pytest.mark.parametrize(
+    ("wait", "steps", "pays"),
+    [
+        (17.0, 100, False),
+        (17.0, 400, True),
+        (0.5, 60, False),
+        (0.5, 100, True),
+    ],  # a recurrent network; one of few calls
+)
+def test_it_waits_for_what_tracing_takes_by_calls_or_by_steps(wait, steps, pays):
+    entry = Entry(key="", kind="train", batch="", step=None, wait=wait, steps=steps + 1, stock_seconds=steps * 0.02)
+    assert Patience(Entries(4), waits=True).pays_back(entry) == pays
 
 
 def test_explain_tells_what_tracing_took_and_saves():
