@@ -1,6 +1,6 @@
 """Axes of tensors in a graph: which order they have, what works number by number on them, what asks for an order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from birdplane_keras.torch_plugin.graphs import is_view
+from birdplane_keras.torch_plugin.graphs import is_view, reaches, written_nodes
 
 aten = torch.ops.aten
 
@@ -76,6 +76,32 @@ class Form:
     order: Permutation | None = None
     is_dense: bool = False
     is_touched: bool = False
+
+
+def read_in_place(graph: fx.Graph, inputs: Iterable[fx.Node]) -> None:
+    """Lets a graph read the transposes of inputs where they lie, if they lie so: nothing is copied then.
+
+    Args:
+        graph: Changed in place.
+        inputs: Its placeholders of matrices of which it may hold transposed copies, as a recurrent layer's kernels.
+    """
+    written = written_nodes(graph)
+    for node in inputs:
+        copies = [copy for user in node.users for copy in user.users]
+        if reaches(node, written) or any(user.target is not aten.t.default for user in node.users):
+            continue
+        if not all(
+            copy.target is aten.clone.default
+            and copy.kwargs.get("memory_format") is torch.contiguous_format
+            and not leads_out(copy)
+            and not reaches(copy, written)
+            for copy in copies
+        ):
+            continue
+        for user in list(node.users):
+            user.target, user.args = aten.permute.default, (node, [1, 0])
+        for copy in copies:
+            copy.target, copy.kwargs = aten.contiguous.default, {}
 
 
 def turned_inputs(graph: fx.Graph) -> dict[fx.Node, Permutation]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from birdplane_keras.torch_plugin.axes import turned_inputs
+from birdplane_keras.torch_plugin.axes import read_in_place, turned_inputs
 from birdplane_keras.torch_plugin.axis_order import LAID_OUT, TURNED, settle_axes
 from birdplane_keras.torch_plugin.graphs import is_write, reaches, remove_dead, same_type, written_nodes
 from birdplane_keras.torch_plugin.products import keep_to_parts, split_products
@@ -96,6 +96,7 @@ def rewrite(
     if factors:
         keep_to_parts(copy, kernels, counts)
     remove_dead(copy)
+    read_in_place(copy, kernels)
     copy.lint()
     numbers = {node: number for number, node in enumerate(kernels)}
     turned = {numbers[node]: order for node, order in turned_inputs(copy).items() if node in numbers}

@@ -166,6 +166,28 @@ def test_a_weight_without_a_gradient_stays_where_others_are_fused(name):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def of_one_shape(engine: str | None) -> keras.Model:
+    """A recurrent layer whose kernel is turned, and a dense one whose kernel has the same shape."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(8), keras.layers.Dense(32)])
+    model.compile(of_keras.Adam(0.01), "mse")
+    if engine is not None:
+        torch_plugin.attach(model, engine, strict=True)
+    for step in range(8):
+        model.train_on_batch(draw(8, 5, 4, seed=step), draw(8, 32, seed=70 + step))
+    return model
+
+
+@pytest.mark.parametrize(("engine", "calls"), [("exact", "its own operations"), ("fused", "one call")])
+def test_a_weight_is_updated_as_ever_where_another_of_its_shape_is_turned(engine, calls):
+    attached = of_one_shape(engine)
+    recurrent = attached.layers[0].cell.recurrent_kernel.value
+    assert recurrent.t().is_contiguous()
+    assert f"update: Adam, in {calls}" in torch_plugin.explain(attached)
+    for ours, theirs in zip(left(attached), left(of_one_shape(None)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-6)
+
+
 def test_an_audit_sees_an_update_that_went_wrong_later(monkeypatch):
     """Control: a rate that is read no longer is not seen by the guards, and is by the audit."""
     from birdplane_keras.torch_plugin.updates import rule

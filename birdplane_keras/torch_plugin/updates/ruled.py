@@ -28,6 +28,8 @@ class _Share:
     def update(self, gradients: list[torch.Tensor], scalars: Any, *, fused: bool) -> None:
         """Updates the weights by their gradients."""
         if fused and self.rule.fused is not None:
+            for states in self.states:
+                lay_like(states, self.values)
             self.rule.fused(self.values, as_they_lie(gradients, self.values), self.states, scalars)
         elif self.values[0].numel() < LARGE:
             self.rule.step(self.values, gradients, self.states, scalars)
@@ -108,6 +110,13 @@ def as_they_lie(gradients: list[torch.Tensor], values: list[torch.Tensor]) -> li
         gradient if gradient.stride() == value.stride() else torch.empty_like(value).copy_(gradient)
         for gradient, value in zip(gradients, values, strict=True)
     ]
+
+
+def lay_like(states: list[torch.Tensor], values: list[torch.Tensor]) -> None:
+    """Lays what an optimizer keeps for weights in memory as they are, where it is not."""
+    for state, value in zip(states, values, strict=True):
+        if state.stride() != value.stride():
+            state.data = torch.empty_like(value).copy_(state)
 
 
 def can_be_ruled(optimizer: Any, weights: Sequence[Any]) -> bool:
