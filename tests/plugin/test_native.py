@@ -254,25 +254,25 @@ def test_an_equation_is_a_product_of_matrices_or_not(equation, count):
     assert linear.contracted(equation) == count
 
 
+@pytest.mark.parametrize("unneeded", [(), (0,), (0, 1)])
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh", "relu"])
-def test_a_recurrent_operation_finds_its_gradients_with_and_without_a_record(kind):
+def test_a_recurrent_operation_finds_its_gradients_with_and_without_a_record(kind, unneeded):
     torch.manual_seed(0)
     gates = {"lstm": 4, "gru": 3}.get(kind, 1)
     inputs, states = torch.randn(2, 5, 4), [torch.randn(1, 2, 3) for _ in range(2 if kind == "lstm" else 1)]
     weights = [torch.randn(3 * gates, 4), torch.randn(3 * gates, 3), torch.randn(3 * gates), torch.randn(3 * gates)]
     outputs = recurrent_ops.recorded(kind, inputs, states, weights)
     above = torch.randn_like(outputs[0])
-    found = recurrent_ops.gradients(kind, [above, None, None], outputs[0], inputs, states, weights)
-    again = torch.ops.birdplane.recurrent_backward(
-        kind, [above, None, None], outputs[0].clone(), inputs, states, weights
-    )
+    rest = inputs, states, weights, [place not in unneeded for place in range(5 + len(states))]
+    found = recurrent_ops.gradients(kind, [above, None, None], outputs[0], *rest)
+    again = torch.ops.birdplane.recurrent_backward(kind, [above, None, None], outputs[0].clone(), *rest)
     leaves = [each.clone().requires_grad_() for each in (inputs, *states, *weights)]
     count = 1 + len(states)
     made = recurrent_ops.run(kind, leaves[0], leaves[1:count], leaves[count:], trains=True)[0]
     expected = torch.autograd.grad(made, leaves, above)
-    for one, other, theirs in zip(found, again, expected, strict=True):
-        assert torch.equal(one, theirs)
-        assert torch.equal(other, theirs)
+    for place, (one, other, theirs) in enumerate(zip(found, again, expected, strict=True)):
+        for ours in (one, other):
+            assert torch.equal(ours, torch.empty(0) if place in unneeded else theirs)
 
 
 def test_a_proof_that_fails_is_told(monkeypatch):

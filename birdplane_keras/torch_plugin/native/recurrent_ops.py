@@ -50,8 +50,9 @@ def gradients(
     inputs: torch.Tensor,
     states: Tensors,
     weights: Tensors,
+    needed: Sequence[bool],
 ) -> list[torch.Tensor]:
-    """Returns the gradients of the inputs, the states and the weights.
+    """Returns the gradients of the inputs, the states and the weights; an empty tensor for what needs none.
 
     Args:
         kind: `lstm`, `gru`, `tanh` or `relu`.
@@ -60,13 +61,21 @@ def gradients(
         inputs: (N, T, features).
         states: (1, N, units), of an LSTM two.
         weights: As in `torch.nn.LSTM`, `torch.nn.GRU` and `torch.nn.RNN`.
+        needed: Which of inputs, states and weights need a gradient.
     """
     record = vars(outputs).pop(_RECORD, None) or vars(recorded(kind, inputs, states, weights)[0])[_RECORD]
     leaves, made = record
     pairs = [(one, other) for one, other in zip(made, given, strict=True) if other is not None and one.numel()]
     results, from_above = zip(*pairs, strict=True)
-    found = torch.autograd.grad(results, leaves, from_above, allow_unused=True)
-    return [torch.zeros_like(leaf) if each is None else each for leaf, each in zip(leaves, found, strict=True)]
+    wanted = [leaf for leaf, needs in zip(leaves, needed, strict=True) if needs]
+    found = iter(torch.autograd.grad(results, wanted, from_above, allow_unused=True))
+    return [
+        _gradient(leaf, next(found)) if needs else leaf.new_empty(0) for leaf, needs in zip(leaves, needed, strict=True)
+    ]
+
+
+def _gradient(leaf: torch.Tensor, found: torch.Tensor | None) -> torch.Tensor:
+    return torch.zeros_like(leaf) if found is None else found
 
 
 @contextmanager
@@ -97,7 +106,9 @@ _ARGUMENTS = "Tensor inputs, Tensor[] states, Tensor[] weights"
 PYTHON = {"recurrent": recorded, "recurrent_plain": plainly, "recurrent_backward": gradients}
 _LIBRARY.define(f"recurrent(str kind, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
 _LIBRARY.define(f"recurrent_plain(str kind, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
-_LIBRARY.define(f"recurrent_backward(str kind, Tensor?[] given, Tensor outputs, {_ARGUMENTS}) -> Tensor[]")
+_LIBRARY.define(
+    f"recurrent_backward(str kind, Tensor?[] given, Tensor outputs, {_ARGUMENTS}, bool[] needed) -> Tensor[]"
+)
 _LIBRARY.impl("recurrent", _recorded_in_graph, "CompositeExplicitAutograd")
 _LIBRARY.impl("recurrent_plain", plainly, "CompositeExplicitAutograd")
 _LIBRARY.impl("recurrent_backward", _gradients_in_graph, "CompositeExplicitAutograd")
@@ -116,7 +127,10 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
 def _backward(ctx: Any, *given: torch.Tensor | None) -> tuple:
     outputs, inputs, *rest = ctx.saved_tensors
     states, weights = rest[: ctx.states], rest[ctx.states :]
-    found = torch.ops.birdplane.recurrent_backward(ctx.kind, list(given), outputs, inputs, states, weights)
+    _, of_inputs, of_states, of_weights = ctx.needs_input_grad
+    needed = [of_inputs, *of_states, *of_weights]
+    made = torch.ops.birdplane.recurrent_backward(ctx.kind, list(given), outputs, inputs, states, weights, needed)
+    found = [each if needs else None for each, needs in zip(made, needed, strict=True)]
     return None, found[0], found[1 : 1 + ctx.states], found[1 + ctx.states :]
 
 
@@ -135,5 +149,6 @@ for _name in ("recurrent", "recurrent_plain"):
 
 
 @torch.library.register_fake("birdplane::recurrent_backward", lib=_LIBRARY)
-def _(kind, given, outputs, inputs, states, weights):
-    return [torch.empty_like(tensor) for tensor in (inputs, *states, *weights)]
+def _(kind, given, outputs, inputs, states, weights, needed):
+    leaves = (inputs, *states, *weights)
+    return [torch.empty_like(leaf) if needs else leaf.new_empty(0) for leaf, needs in zip(leaves, needed, strict=True)]
