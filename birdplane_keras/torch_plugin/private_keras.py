@@ -28,6 +28,7 @@ except ImportError:
 
 __all__ = [
     "SGD",
+    "SGD_ADDS_MULTIPLES",
     "STOCK_TRAINER",
     "TORCH_OPTIMIZERS",
     "ArrayDataAdapter",
@@ -58,6 +59,8 @@ __all__ = [
 ]
 
 SGD = torch_sgd.SGD
+# Whether SGD adds a multiple of a gradient in one operation, or the product of both: another rounding.
+SGD_ADDS_MULTIPLES = tuple(int(part) for part in keras.__version__.split(".")[:2]) < (3, 16)
 # Keras makes these where its own class, of the same name, is asked for.
 TORCH_OPTIMIZERS: dict[str, type] = {
     "Adagrad": torch_adagrad.Adagrad,

@@ -9,6 +9,7 @@ import torch
 from birdplane_keras.torch_plugin import TorchPluginError, attachment, randomness
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.updates import plain_sgd
+from birdplane_keras.torch_plugin.updates.choice import UPDATES
 from plugin.test_differential import assert_attached_trains_as_stock, build
 
 stale_rates: list[float] = []
@@ -16,8 +17,9 @@ signature, generator_of, rate_number = attachment.signature, randomness.generato
 
 
 def first_rate(optimizer):
+    """Right while the update is tried, which would see it, and the same from then on."""
     stale_rates.append(rate_number(optimizer))
-    return stale_rates[0]
+    return stale_rates[:UPDATES][-1]
 
 
 def same_mask(seed):

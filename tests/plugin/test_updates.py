@@ -157,6 +157,24 @@ def test_a_wrong_rule_is_not_taken(monkeypatch):
         assert "Adam's own apply" in torch_plugin.explain(trained(OPTIMIZERS["Adam"], engine, steps=1))
 
 
+def test_a_rule_that_is_right_at_the_first_update_only_is_not_taken(monkeypatch):
+    """Control: there, the states are zero."""
+    rule = keras_rules.sgd_rule
+
+    def wrong(optimizer, weights):
+        made = rule(optimizer, weights)
+
+        def step(values, gradients, states, rate):
+            torch._foreach_mul_(states[0], 1.001)
+            made.step(values, gradients, states, rate)
+
+        return keras_rules.Rule(name=made.name, states=made.states, scalars=made.scalars, step=step, fused=None)
+
+    monkeypatch.setattr(ruled, "RULES", ruled.RULES | {type(of_keras.SGD()): wrong})
+    for engine in ("exact", "fused"):
+        assert "SGD's own apply" in torch_plugin.explain(trained(OPTIMIZERS["momentum"], engine, steps=1))
+
+
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_a_weight_without_a_gradient_stays_where_others_are_fused(name):

@@ -20,6 +20,8 @@ Update = Callable[[tuple], None]
 # Units in the last place of a tensor's largest number: a product that is rounded before it is added, or not; a mean
 # that is moved towards a number, or made of two shares.
 ROUNDED_ULPS = 8
+# At the first update an optimizer's states are zero, and what is made of them rounds nowhere.
+UPDATES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def choose_update(
                 continue
             proof = prove(optimizer, weights, given, whole, rounds=one_call)
             if proof is not None:
-                # The first update may end in the same bits, where the states are zero, and the next may not.
+                # One call may end in the same bits here, and elsewhere not.
                 proof = replace(proof, rounds=one_call)
                 return ChosenUpdate(apply=update, apply_to=whole, words=update.words, present=present, proof=proof)
 
@@ -127,12 +129,14 @@ def prove(
 
     def keras_update(*_: torch.Tensor) -> list:
         with torch.no_grad():
-            optimizer.apply(list(gradients), weights)
+            for _update in range(UPDATES):
+                optimizer.apply(list(gradients), weights)
         return []
 
     def other_update(*_: torch.Tensor) -> list:
         with torch.no_grad():
-            update(gradients)
+            for _update in range(UPDATES):
+                update(gradients)
         return []
 
     given = {id(each): each for each in gradients if each is not None}

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from birdplane_keras.torch_plugin.private_keras import TORCH_OPTIMIZERS
+from birdplane_keras.torch_plugin.private_keras import SGD_ADDS_MULTIPLES, TORCH_OPTIMIZERS
 from birdplane_keras.torch_plugin.updates.rule import Rule, States, Tensors, rate_number, rate_tensor, states_of
 
 
@@ -14,14 +14,15 @@ def sgd_rule(optimizer: Any, weights: Sequence[Any]) -> Rule:
     momentum = float(optimizer.momentum)
 
     def step(values: Tensors, gradients: Tensors, states: States, rate: float) -> None:
+        moves, by = (gradients, -rate) if SGD_ADDS_MULTIPLES else (torch._foreach_mul(gradients, -rate), 1)
         if not momentum:
-            torch._foreach_add_(values, gradients, alpha=-rate)
+            torch._foreach_add_(values, moves, alpha=by)
             return
         (velocities,) = states
         torch._foreach_mul_(velocities, momentum)
-        torch._foreach_add_(velocities, gradients, alpha=-rate)
+        torch._foreach_add_(velocities, moves, alpha=by)
         if optimizer.nesterov:
-            torch._foreach_add_(values, gradients, alpha=-rate)
+            torch._foreach_add_(values, moves, alpha=by)
             torch._foreach_add_(values, velocities, alpha=momentum)
         else:
             torch._foreach_add_(values, velocities)
