@@ -22,13 +22,13 @@ class Contestant:
     Args:
         name: What it is.
         train: Trains one epoch.
-        evaluate: Computes the loss of all rows.
+        evaluate: From rows of a batch to the loss of all rows.
         predict: From rows of a batch to the predictions of all rows.
     """
 
     name: str
     train: Callable[[], object]
-    evaluate: Callable[[], object]
+    evaluate: Callable[[int], object]
     predict: Callable[[int], object]
 
 
@@ -81,11 +81,11 @@ def build_loop(task: NetworkTask, name: str, *, is_compiled: bool) -> Contestant
             optimizer.step()
         task.wait()
 
-    def evaluate() -> float:
+    def evaluate(batch_size: int) -> float:
         module.eval()
         total = torch.zeros((), device=x.device)
         with torch.no_grad():
-            for inputs, targets in zip(x.split(network.batch_size), y.split(network.batch_size), strict=True):
+            for inputs, targets in zip(x.split(batch_size), y.split(batch_size), strict=True):
                 total += loss_of(inputs, targets) * len(inputs)
         return float(total) / len(x)
 
@@ -121,11 +121,10 @@ def build_keras(
         rows = x if batch_size > 1 else x[: task.steps]
         return within(lambda: model.predict(rows, batch_size=batch_size, verbose=0))
 
-    given = {"batch_size": network.batch_size, "verbose": 0}
     return Contestant(
         name=name,
-        train=lambda: within(lambda: model.fit(x, y, **given)),
-        evaluate=lambda: within(lambda: model.evaluate(x, y, **given)),
+        train=lambda: within(lambda: model.fit(x, y, batch_size=network.batch_size, verbose=0)),
+        evaluate=lambda batch_size: within(lambda: model.evaluate(x, y, batch_size=batch_size, verbose=0)),
         predict=predict,
     )
 

@@ -17,7 +17,7 @@ EPOCH_SECONDS, FEWEST_STEPS, MOST_STEPS = 1.0, 12, 200  # an epoch takes the han
 # What is timed -> what a contestant is asked for.
 TIMED: dict[str, tuple] = {
     "training": ("train",),
-    "evaluate": ("evaluate",),
+    "evaluate, batches of 64": ("evaluate", 64),
     "predict, batches of 64": ("predict", 64),
     "predict, one by one": ("predict", 1),
 }

@@ -63,8 +63,9 @@ def attach(
         strict: Raise `TorchPluginError` instead of falling back; at once where the model itself is the reason.
         audit: When a step is also made by stock Keras, from the same state, and compared before the traced one counts:
             `auto`, the first batch of an epoch, an `evaluate` or a `predict`, or a single batch, once a hundred such
-            steps were made since the last audit; `epoch`, the first of every epoch, `evaluate` and `predict`;
-            `step`, every one; `never`. An audit costs a stock step and copies of what the step writes.
+            steps were made since the last audit, or more, up to 500, so that audits take 3 % of the time; `epoch`, the
+            first of every epoch, `evaluate` and `predict`; `step`, every one; `never`. An audit costs a stock step and
+            copies of what the step writes.
         traces: How many traces of a kind of step (train, test, predict) are held at most. Each shape of a batch, and
             each value of what the step reads from Python, needs its own; what is beyond runs on the stock path.
         promise: What an engine that is not named must keep: `bits`, those of PyTorch, which `exact` alone does; or

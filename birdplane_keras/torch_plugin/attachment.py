@@ -140,8 +140,11 @@ class Attachment:
         kind, step = entry.kind, entry.step
         assert step is not None
         with auditing():
+            started = time.perf_counter()
             try:
-                return audited(step, entry, lambda: self._stock[kind](rebuild(data, list(leaves))), data, leaves)
+                result = audited(step, entry, lambda: self._stock[kind](rebuild(data, list(leaves))), data, leaves)
+                self.audits.takes(kind, time.perf_counter() - started, entry.traced_seconds)
+                return result
             except AuditFailedError as failed:
                 self.entries.drop(entry)
                 self._failed_audits[kind] += 1

@@ -132,3 +132,19 @@ def test_short_epochs_are_audited_once_a_hundred_steps_were_made(audit, audits):
     x, y = draw(100, COLUMNS), draw(100, CLASSES)
     model.fit(x, y, epochs=6, batch_size=4, verbose=0)  # 25 steps each
     assert [entry.audits for entry in torch_plugin.traces(model)] == [audits]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "gap"),
+    [(2.0, 100), (9.0, round(8 / audit_schedule.SHARE_OF_TIME)), (1000.0, audit_schedule.MOST_STEPS_PER_AUDIT)],
+)
+def test_audits_that_take_long_come_more_rarely_but_come(seconds, gap):
+    schedule = audit_schedule.AuditSchedule("auto")
+    schedule.takes("test", seconds, step_seconds=1.0)
+    asked = []
+    for step in range(1000):
+        schedule.begin("test", "train")
+        asked += [step] if schedule.asks_for("test") else []
+    assert asked == list(range(gap, 1000, gap + 1))[: len(asked)]
+    assert asked
+    assert schedule._gaps.keys() == {"test"}  # of one kind
