@@ -1,5 +1,6 @@
 """Puts the traced steps in the place of a model's own, batch by batch, and keeps account of it."""
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Hashable
@@ -92,17 +93,18 @@ class Attachment:
         if reason is not None:
             self._fall_back(kind, reason)
             self.refused[kind] = reason
-        one_step = self._stock[kind] if reason is not None else lambda data: self._step(kind, data)
+        stock = self._stock[kind] if reason is not None else None
 
         def function(batches: list) -> Any:
-            results = [one_step(data) for data in batches]
+            is_heard = self._hooks.is_heard(kind, sys._getframe(1).f_code)
+            results = [self._step(kind, data, is_heard) if stock is None else stock(data) for data in batches]
             if kind == "predict" and len(results) > 1:
                 return tree.map_structure(lambda *parts: torch.cat(parts), *results)
             return results[-1]
 
         setattr(model, f"{kind}_function", function)
 
-    def _step(self, kind: str, data: Any) -> Any:
+    def _step(self, kind: str, data: Any, is_heard: bool) -> Any:
         leaves: list[torch.Tensor] = []
         try:
             mode = mode_that_is_on(kind)
@@ -125,7 +127,7 @@ class Attachment:
             return self._audited(entry, key, data, leaves)
         if entry.choice is not None and entry.choice.is_open:
             return entry.choice.run(data, leaves)
-        return entry.step.run(data, leaves)
+        return entry.step.run(data, leaves) if is_heard else entry.step.run_unheard(data, leaves)
 
     def _timed_stock(self, entry: Entry, data: Any) -> Any:
         """Makes a stock step of a large model, whose trace waits until it can pay back."""

@@ -68,3 +68,19 @@ def remove_dead(graph: fx.Graph) -> None:
             if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
                 continue
             graph.erase_node(node)
+
+
+def without_outputs(graph: fx.Graph, kept: int) -> fx.Graph:
+    """Returns a copy of a graph that makes nothing of its outputs but the last ones, and writes the same.
+
+    Args:
+        graph: It returns a list.
+        kept: How many of its outputs stay; the others are `None`.
+    """
+    copy = fx.Graph()
+    outputs = copy.graph_copy(graph, {})
+    assert isinstance(outputs, list | tuple)
+    gone = len(outputs) - kept
+    copy.output((*[None] * gone, *outputs[gone:]))
+    remove_dead(copy)
+    return copy

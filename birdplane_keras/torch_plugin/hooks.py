@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ import keras
 from birdplane_keras.torch_plugin.audit_schedule import AuditSchedule
 from birdplane_keras.torch_plugin.entries import Entries
 from birdplane_keras.torch_plugin.indexed import take_by_index
-from birdplane_keras.torch_plugin.listeners import leave_unheard
+from birdplane_keras.torch_plugin.listeners import Listeners
 
 KINDS = ("train", "test", "predict")
 
@@ -28,6 +29,16 @@ class Hooks:
         self, model: keras.Model, audits: AuditSchedule, entries: Entries, start: Callable[[str], None]
     ) -> None:
         self._model, self._audits, self._entries, self._start = model, audits, entries, start
+        self._listeners = Listeners()
+
+    def is_heard(self, kind: str, caller: CodeType) -> bool:
+        """Tells whether anybody may read what the next step of a kind returns.
+
+        Args:
+            kind: `train`, `test` or `predict`.
+            caller: Who asks for the step.
+        """
+        return self._listeners.may_hear(self._model, kind, caller)
 
     def put_in(self) -> None:
         """Makes the model ask, and tell."""
@@ -55,7 +66,7 @@ class Hooks:
             frame = sys._getframe(1)
             caller = frame.f_code.co_name
             take_by_index(frame.f_locals.get("epoch_iterator"))
-            leave_unheard(frame.f_locals.get("callbacks"), kind)
+            self._listeners.leave_unheard(frame.f_locals.get("callbacks"), kind)
             if caller == kind:  # `predict`
                 self._audits.begin(kind)
             elif caller == f"{kind}_on_batch":

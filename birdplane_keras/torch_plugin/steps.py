@@ -110,7 +110,9 @@ class Step(StepAccount):
         self._metrics_trace: Trace | None = None
         self._first: Any = self._first_result(data, leaves, outputs, given)
         self._leave_losses(outputs)
-        self._forward_replay = self._forward_trace.replay if free else self._captured(self._forward_trace, leaves)
+        self._forward_replay = self._forward_trace.replay
+        if not free:
+            self._forward_replay = cuda.captured_where_it_can_be(self._forward_trace, leaves, self.notes)
         self._metrics_replay: Callable[..., tuple] | None = None
         if self._metrics_trace is not None:
             self._metrics_replay = self._metrics_trace.replay
@@ -132,6 +134,11 @@ class Step(StepAccount):
     def run(self, data: Any, leaves: Leaves) -> Any:
         """Makes a step; returns the logs, or the predictions."""
         metrics = None if self._metrics_trace is None else self._metrics_replay
+        return self._run(data, leaves, self._forward_replay, metrics, self._apply_update)
+
+    def run_unheard(self, data: Any, leaves: Leaves) -> Any:
+        """Makes a step whose logs nobody reads; returns their names with `None`, or all where they come in any case."""
+        metrics = None if self._metrics_trace is None else self._metrics_trace.unread or self._metrics_replay
         return self._run(data, leaves, self._forward_replay, metrics, self._apply_update)
 
     def run_plain(self, data: Any, leaves: Leaves) -> Any:
@@ -248,7 +255,9 @@ class Step(StepAccount):
             also = [*given, *containers_in((x, y, sample_weight, y_pred))]
             made = [each for each in self._forward_trace.symbolic[self._predictions] if each is not None]
             symbolic = None if self._sizes is None else Symbolic(self._sizes, [*self._sizes.leaves, *made])
-            self._metrics_trace = trace(metrics, tensors, roots=self.roots(), given=also, symbolic=symbolic)
+            self._metrics_trace = trace(
+                metrics, tensors, roots=self.roots(), given=also, symbolic=symbolic, may_go_unread=True
+            )
         except Exception as reason:  # the weights have been updated: the step must not be made again, by anyone
             self.metrics_refusal = str(reason)
             self.notes.append(f"the metrics run in Python, because of them: {reason}")
@@ -284,15 +293,3 @@ class Step(StepAccount):
             for value, gradient in zip(self.values, gradients, strict=True):
                 value.grad = gradient
         self._update.apply_to(gradients)
-
-    def _captured(self, part: Trace, leaves: Leaves) -> Callable[..., tuple]:
-        fastest = part.compiled or part.replay
-        if not leaves or not leaves[0].is_cuda:
-            return fastest
-        try:
-            replay = cuda.capture(fastest, leaves, part.state)
-        except NotTraceableError as reason:
-            self.notes.append(f"no CUDA graph, because {reason}")
-            return fastest
-        self.notes.append("captured in a CUDA graph")
-        return replay
