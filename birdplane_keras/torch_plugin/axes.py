@@ -1,5 +1,6 @@
 """Axes of tensors in a graph: which order they have, what works number by number on them, what asks for an order."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,17 +92,31 @@ def read_in_place(graph: fx.Graph, inputs: Iterable[fx.Node]) -> None:
         if reaches(node, written) or any(user.target is not aten.t.default for user in node.users):
             continue
         if not all(
-            copy.target is aten.clone.default
-            and copy.kwargs.get("memory_format") is torch.contiguous_format
-            and not leads_out(copy)
-            and not reaches(copy, written)
+            (
+                copy.target is aten.clone.default
+                and copy.kwargs.get("memory_format") is torch.contiguous_format
+                and not leads_out(copy)
+                and not reaches(copy, written)
+            )
+            or is_put_together(copy)
             for copy in copies
         ):
             continue
         for user in list(node.users):
             user.target, user.args = aten.permute.default, (node, [1, 0])
         for copy in copies:
-            copy.target, copy.kwargs = aten.contiguous.default, {}
+            if copy.target is aten.clone.default:
+                copy.target, copy.kwargs = aten.contiguous.default, {}
+
+
+def is_put_together(node: fx.Node) -> bool:
+    """Tells whether a node's parts are all joined in another order, as the gates of a GRU: in memory of their own."""
+    parts = [part for part in node.users if part.target is operator.getitem]
+    return (
+        node.target in (aten.split.Tensor, aten.split_with_sizes.default)
+        and len(parts) == len(node.users)
+        and all(user.target is aten.cat.default for part in parts for user in part.users)
+    )
 
 
 def turned_inputs(graph: fx.Graph) -> dict[fx.Node, Permutation]:
@@ -113,7 +128,8 @@ def turned_inputs(graph: fx.Graph) -> dict[fx.Node, Permutation]:
     for node in graph.find_nodes(op="placeholder"):
         turned = [user for user in node.users if user.target is aten.permute.default]
         orders = {tuple(user.args[1]) for user in turned}
-        copied = all(each.target is aten.contiguous.default for user in turned for each in user.users)
+        readers = [each for user in turned for each in user.users]
+        copied = all(each.target is aten.contiguous.default or is_put_together(each) for each in readers)
         if turned and copied and len(orders) == 1 and len(turned) == len(node.users):
             found[node] = orders.pop()
     return found
