@@ -74,4 +74,6 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Returns which parts of the environment changed, in words; empty where none did."""
     then, today = before["environment"], now["environment"]
     names = [name for name in dict.fromkeys([*then, *today]) if then.get(name) != today.get(name)]
-    return ", ".join(f"{name} {then.get(name, 'not told')} then, {today.get(name, 'not told')} now" for name in names)
+    return ", ".join(
+        f"{name} {then.get(name, 'not stated')} then, {today.get(name, 'not stated')} now" for name in names
+    )

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(prog="birdplane", description=DESCRIPTION, epilog=EPILOG)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (module, declare, help_line) in COMMANDS.items():
-        command = commands.add_parser(name, help=help_line, description=help_line.capitalize() + ".")
+        command = commands.add_parser(name, help=help_line, description=help_line[0].upper() + help_line[1:] + ".")
         getattr(importlib.import_module(f"birdplane_keras.commands.{module}"), declare)(command)
     return run(parser, argv)
 
@@ -99,7 +99,7 @@ def zoo(argv: list[str] | None = None) -> int:
 
 
 def run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
-    """Parses and runs a command; what the user can mend becomes one line on stderr and exit status 2."""
+    """Parses and runs a command; what the user can fix becomes one line on stderr and exit status 2."""
     arguments = parser.parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     logger = logging.getLogger("birdplane_keras")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class BirdplaneError(Exception):
-    """Something that the user can mend: the message says what was expected, what was received, and what to do."""
+    """Something that the user can fix: the message says what was expected, what was received, and what to do."""
 
 
 class RequestError(BirdplaneError, ValueError):

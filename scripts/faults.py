@@ -1,6 +1,7 @@
 """Runs the judge on the catalogue of planted mistakes and clean pairs. See `--help`.
 
-The README's table and docs/faults.md: python scripts/faults.py --readme README.md --document docs/faults.md
+The tables: python scripts/faults.py --tables docs/explanation/judged.md --document docs/causes/catalogue.md
+The examples on the pages of causes: python scripts/faults.py --causes docs/causes
 """
 
 import sys

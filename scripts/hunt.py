@@ -1,6 +1,6 @@
 """Draws trainings, and runs each with stock Keras and attached to the torch plugin. See `--help`.
 
-The README's table: python scripts/hunt.py --cases 500 --seed 0 --readme README.md
+The documentation's table: python scripts/hunt.py --cases 300 --seed 40 --tables docs/explanation/plugin.md
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Draws pairs and mistakes in their ports, and says how the judge does on them. See `--help`.
 
-The README's table: python scripts/mutants.py --mutants 300 --seed 0 --readme README.md
+The documentation's table: python scripts/mutants.py --mutants 300 --seed 0 --tables docs/explanation/judged.md
 """
 
 import sys

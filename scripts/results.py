@@ -1,4 +1,4 @@
-"""Writes the README's table of results from the reports of `compare.py`.
+"""Writes the documentation's table of results from the reports of `compare.py`.
 
 Example: python scripts/results.py runs/narrow/report.json runs/narrow-stock/report.json
 """
@@ -9,16 +9,18 @@ import json
 import sys
 from pathlib import Path
 
-from birdplane_keras.reporting.markdown import render_results, replace_results
+from birdplane_keras.reporting.markdown import RESULTS_MARKS, render_results, write_tables
 
-README = Path(__file__).parent.parent / "README.md"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "start" / "reader.md"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Rewrites the table; returns 0, or 2 where a report or the README is unusable."""
+    """Rewrites the table; returns 0, or 2 where a report or a document is unusable."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", nargs="+", type=Path, help="report.json of a finished comparison")
-    parser.add_argument("--readme", type=Path, default=README, help="the document to change")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[DOCUMENT], metavar="FILE", help="documents to change"
+    )
     arguments = parser.parse_args(argv)
     try:
         reports = [json.loads(path.read_text()) for path in arguments.reports]
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError("expected reports of equal epochs, seed and environment, received unequal ones")
         newest = max(path.stat().st_mtime for path in arguments.reports)
         table = render_results(reports, datetime.date.fromtimestamp(newest).isoformat())
-        arguments.readme.write_text(replace_results(arguments.readme.read_text(), table))
+        write_tables(arguments.tables, {RESULTS_MARKS: table})
     except (OSError, ValueError, KeyError) as error:
         print(f"results.py: error: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """Judges pairs of other people's models, and says what differs. See `--help`.
 
-The documents: python scripts/zoo.py --out docs/zoo.md --readme README.md
+The documents: python scripts/zoo.py --out docs/zoo.md --tables docs/explanation/judged.md
 """
 
 import sys

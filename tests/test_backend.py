@@ -36,13 +36,23 @@ def test_keras_runs_on_torch_once_the_package_is_imported():
 
 
 @pytest.mark.slow
-def test_a_backend_set_in_the_environment_is_overruled_aloud():
+def test_a_backend_set_in_the_environment_is_overruled_with_a_warning():
     result = python("import birdplane_keras, keras; print(keras.config.backend())", KERAS_BACKEND="numpy")
     assert result.stdout.strip() == "torch"
     assert "KERAS_BACKEND=numpy is set; birdplane_keras needs torch" in result.stderr
 
 
-def test_keras_loaded_with_another_backend_is_an_error_that_says_how_to_mend_it():
+def test_keras_imported_first_without_tensorflow_can_be_imported_after_the_package():
+    """Keras itself says no more than that TensorFlow is missing; the documentation says what to do."""
+    program = (
+        "try:\n    import keras\nexcept ImportError:\n    import birdplane_keras, keras\nprint(keras.config.backend())"
+    )
+    assert python(program, KERAS_BACKEND="tensorflow").stdout.strip() in ("torch", "tensorflow")
+    page = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text()
+    assert "No module named 'tensorflow'" in page
+
+
+def test_keras_loaded_with_another_backend_is_an_error_that_says_how_to_fix_it():
     result = python(OTHER_BACKEND + "import birdplane_keras")
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]

@@ -44,12 +44,12 @@ def test_a_quick_benchmark_measures_every_row_within_a_minute(tmp_path, data_dir
     [
         (["--preset", "tall"], "expected a preset among narrow, wide, received 'tall'"),
         (["--rounds", "0"], "expected 1 round or more, received 0"),
-        (["--quick", "--readme", "README.md"], "expected a whole run on CIFAR-10 for --readme"),
+        (["--quick", "--tables", "README.md"], "expected a whole run on CIFAR-10 for --tables"),
         (
             ["--networks", "tall"],
             "expected networks among lenet, mlp, resnet20, mobilenet, unet, autoencoder, gru, lstm,",
         ),
-        (["--networks", "lenet", "--readme", "README.md"], "expected all networks for --readme"),
+        (["--networks", "lenet", "--tables", "README.md"], "expected all networks for --tables"),
         (["--device", "warp"], "expected a device that this machine has"),
     ],
 )

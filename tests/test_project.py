@@ -15,11 +15,15 @@ from packaging.requirements import Requirement
 from birdplane_keras.parity.core.rungs import names as rung_names
 from birdplane_keras.published import PUBLISHED, describe_published
 from birdplane_keras.recipe import PRESETS
-from birdplane_keras.reporting.markdown import BEGIN, COLUMNS, END, render_results, replace_results
+from birdplane_keras.reporting import markdown
+from birdplane_keras.reporting.markdown import BEGIN, COLUMNS, END, render_results, write_tables
 from birdplane_keras.reporting.terminal import SENTENCES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+HOUSE = (ROOT / "docs" / "architecture" / "house.md").read_text()
+LADDER = (ROOT / "docs" / "explanation" / "ladder.md").read_text()
+READER = (ROOT / "docs" / "start" / "reader.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -71,11 +75,24 @@ def test_the_gate_runs_the_readmes_two_commands():
     assert "'/^```bash$/,/^```$/" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_every_file_that_the_readme_names_exists():
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
-        if not link.startswith("http"):
-            assert (ROOT / link).exists(), link
-    tree = re.search(r"^```\n(torch_reference/.*?)^```", README, re.DOTALL | re.MULTILINE).group(1)
+def test_the_readme_fits_a_screen_or_two():
+    assert len(README.splitlines()) <= 130
+
+
+def test_the_numbers_of_the_readme_lie_between_marks():
+    """A command wrote them. What the text itself says in figures is of the demonstration, and of versions."""
+    marks = [pair for name, pair in vars(markdown).items() if name.endswith("_MARKS")]
+    marks.append(("<!-- reproduction: begin, written by scripts/reproduce.py -->", "<!-- reproduction: end -->"))
+    text = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
+    for begin, end in marks:
+        before, _, rest = text.partition(begin)
+        text = before + rest.partition(end)[2] if rest else before
+    text = re.sub(r"\]\([^)]*\)|`[^`]*`", "", text)
+    assert {figure.rstrip(".") for figure in re.findall(r"\d[\d.]*", text)} <= {"3", "100", "10", "3.11", "7", "2.0"}
+
+
+def test_every_file_of_the_house_exists():
+    tree = re.search(r"^```\n(torch_reference/.*?)^```", HOUSE, re.DOTALL | re.MULTILINE).group(1)
     folder = None
     for line in tree.splitlines():
         if named := re.match(r"(\w+)/ ", line):
@@ -85,14 +102,10 @@ def test_every_file_that_the_readme_names_exists():
             assert (folder / named.group(1)).exists(), line
 
 
-def test_the_readme_lists_the_rungs_presets_and_verdicts():
-    how = README.partition("## How the comparison works")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", how, re.MULTILINE) == rung_names()
-    assert all(f"`{name}`" in README for name in [*PRESETS, *SENTENCES])
-
-
-def test_the_first_table_of_the_readme_is_the_articles_reproduced():
-    assert README.index("<!-- reproduction: begin") < README.index("```bash") < README.index(BEGIN)
+def test_the_pages_list_the_rungs_presets_and_verdicts():
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", LADDER, re.MULTILINE) == rung_names()
+    assert all(f"`{name}`" in LADDER for name in SENTENCES)
+    assert all(f"`{name}`" in README and f"`{name}`" in READER for name in PRESETS)
 
 
 def test_what_was_published_is_of_presets_that_exist():
@@ -102,7 +115,7 @@ def test_what_was_published_is_of_presets_that_exist():
 
 
 def test_the_results_table_was_written_by_the_command():
-    table = README.partition(BEGIN)[2].partition(END)[0]
+    table = READER.partition(BEGIN)[2].partition(END)[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert f"| {' | '.join(COLUMNS)} |" in table
     assert len(rows) == 2 * 2 * 2  # narrow and wide, two engines, two sides
@@ -130,11 +143,14 @@ def test_the_table_shows_the_engine_and_the_verdict_of_a_comparison():
     assert table.count("| 1 | **rounding-only** |") == 2
 
 
-def test_the_table_replaces_the_old_one_and_nothing_else():
-    document = f"before\n{BEGIN}\nold\n{END}\nafter"
-    assert replace_results(document, "NEW") == "before\nNEW\nafter"
+def test_a_table_replaces_the_old_one_and_nothing_else(tmp_path):
+    document, other = tmp_path / "a.md", tmp_path / "b.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter")
+    write_tables([document], {(BEGIN, END): "NEW", ("<!-- more -->", "<!-- end -->"): "MORE"})
+    assert document.read_text() == "before\nNEW\nafter"
+    other.write_text("no marks")
     with pytest.raises(ValueError, match="expected the marks"):
-        replace_results("no marks", "NEW")
+        write_tables([other], {(BEGIN, END): "NEW"})
 
 
 def test_rows_of_unequal_settings_are_not_printed_under_one_line(tmp_path):
@@ -142,7 +158,7 @@ def test_rows_of_unequal_settings_are_not_printed_under_one_line(tmp_path):
         (tmp_path / name).write_text(json.dumps(report() | {"epochs": epochs}))
     (tmp_path / "README.md").write_text(f"{BEGIN}\nold\n{END}")
     paths = [str(tmp_path / name) for name in ("a", "b", "README.md")]
-    command = [sys.executable, "scripts/results.py", *paths[:2], "--readme", paths[2]]
+    command = [sys.executable, "scripts/results.py", *paths[:2], "--tables", paths[2]]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (result.returncode, "unequal" in result.stderr) == (2, True)
 
@@ -155,10 +171,31 @@ def test_the_results_of_a_stand_in_or_of_nothing_are_not_printed(tmp_path, unfit
         sys.executable,
         "scripts/results.py",
         str(tmp_path / "report.json"),
-        "--readme",
+        "--tables",
         str(tmp_path / "README.md"),
     ]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert result.returncode == 2
     assert "expected trained runs on CIFAR-10" in result.stderr
     assert "old" in (tmp_path / "README.md").read_text()
+
+
+def test_the_citation_and_the_changes_are_of_this_version():
+    version = PROJECT["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version} - " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_packages_are_marked_as_typed():
+    """Setuptools leaves a marker out that the package data do not name."""
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    for package in ("birdplane_keras", "torch_reference"):
+        assert (ROOT / package / "py.typed").exists()
+        assert "py.typed" in data[package]
+    assert "Typing :: Typed" in PROJECT["project"]["classifiers"]
+
+
+def test_every_extra_is_documented():
+    page = (ROOT / "docs" / "how-to" / "command-line.md").read_text()
+    rows = {name for row in re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert rows == set(PROJECT["project"]["optional-dependencies"])

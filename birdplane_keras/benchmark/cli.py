@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a look in a minute, on fewer images and rows")
     parser.add_argument("--device", default="cpu", metavar="D", help="as PyTorch names it (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR", help="for benchmark.json")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table into this document, too")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+    )
     add_data_arguments(parser)
     parser.set_defaults(command=benchmark_command)
     return run(parser, argv)
@@ -47,8 +49,8 @@ def benchmark_command(arguments: argparse.Namespace) -> int:
     rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
     if rounds < 1:
         raise RequestError(f"expected 1 round or more, received {rounds}")
-    if arguments.readme is not None and (arguments.quick or arguments.preset or arguments.synthetic):
-        raise RequestError("expected a whole run on CIFAR-10 for --readme: leave out --quick, --preset and --synthetic")
+    if arguments.tables and (arguments.quick or arguments.preset or arguments.synthetic):
+        raise RequestError("expected a whole run on CIFAR-10 for --tables: leave out --quick, --preset and --synthetic")
     out = prepare_folder(arguments.out)
     check_device(arguments.device)
     from rich.console import Console
@@ -58,7 +60,7 @@ def benchmark_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.data import load_data
     from birdplane_keras.data.inputs import normalize
     from birdplane_keras.parity.core.disk import write_json
-    from birdplane_keras.reporting.markdown import SPEED_MARKS, replace_between
+    from birdplane_keras.reporting.markdown import SPEED_MARKS, write_tables
     from birdplane_keras.run_report import describe_environment
 
     console, errors = Console(), Console(stderr=True)
@@ -80,9 +82,7 @@ def benchmark_command(arguments: argparse.Namespace) -> int:
     print_benchmark(report, console)
     write_json(out / "benchmark.json", report)
     console.print(f"Written: {out / 'benchmark.json'}", soft_wrap=True)
-    if arguments.readme is not None:
-        document = arguments.readme.read_text()
-        arguments.readme.write_text(replace_between(document, SPEED_MARKS, render_markdown(report)))
+    write_tables(arguments.tables, {SPEED_MARKS: render_markdown(report)})
     return 0
 
 
@@ -91,17 +91,17 @@ def networks_command(arguments: argparse.Namespace) -> int:
     rounds = arguments.rounds if arguments.rounds is not None else 1 if arguments.quick else NETWORK_ROUNDS
     if rounds < 1:
         raise RequestError(f"expected 1 round or more, received {rounds}")
-    if arguments.readme is not None and (arguments.quick or arguments.networks):
-        raise RequestError("expected all networks for --readme: leave out --quick, and name none")
+    if arguments.tables and (arguments.quick or arguments.networks):
+        raise RequestError("expected all networks for --tables: leave out --quick, and name none")
     out = prepare_folder(arguments.out)
     check_device(arguments.device)
     from rich.console import Console
 
     from birdplane_keras.benchmark.network_run import run_networks
-    from birdplane_keras.benchmark.network_tables import print_networks, render_networks
+    from birdplane_keras.benchmark.network_tables import print_networks, render_few, render_networks
     from birdplane_keras.benchmark.networks import NETWORKS
     from birdplane_keras.parity.core.disk import write_json
-    from birdplane_keras.reporting.markdown import NETWORKS_MARKS, replace_between
+    from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS, write_tables
     from birdplane_keras.run_report import describe_environment
 
     unknown = [name for name in arguments.networks if name not in NETWORKS]
@@ -127,7 +127,5 @@ def networks_command(arguments: argparse.Namespace) -> int:
         write_json(out / "networks.json", report)  # what there is, should the rest not be reached
     print_networks(report, console)
     console.print(f"Written: {out / 'networks.json'}", soft_wrap=True)
-    if arguments.readme is not None:
-        document = arguments.readme.read_text()
-        arguments.readme.write_text(replace_between(document, NETWORKS_MARKS, render_networks(report)))
+    write_tables(arguments.tables, {NETWORKS_MARKS: render_networks(report), FEW_NETWORKS_MARKS: render_few(report)})
     return 0

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from birdplane_keras.benchmark.network_run import TIMED
 from birdplane_keras.benchmark.rows import BASE
-from birdplane_keras.reporting.markdown import NETWORKS_MARKS
+from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS
+from birdplane_keras.torch_plugin import ENGINES
 
 
 def print_networks(report: Mapping[str, Any], console: Console) -> None:
@@ -35,7 +36,7 @@ def print_networks(report: Mapping[str, Any], console: Console) -> None:
 
 
 def render_networks(report: Mapping[str, Any]) -> str:
-    """Returns the README's tables, and under them what they were measured with."""
+    """Returns the documentation's tables, and under them what they were measured with."""
     networks, environment = report["networks"], report["environment"]
     begin, end = NETWORKS_MARKS
     lines = []
@@ -58,6 +59,38 @@ def render_networks(report: Mapping[str, Any]) -> str:
         f"{environment['python']}, torch {environment['torch']}, Keras {environment['keras']}. On a GPU: not measured."
     )
     return "\n".join([begin, "", *lines, "", end])
+
+
+def render_few(report: Mapping[str, Any]) -> str:
+    """Returns the README's table: training and `predict` with stock Keras and with the plugin."""
+    networks, environment = report["networks"], report["environment"]
+    begin, end = FEW_NETWORKS_MARKS
+    header = ["network", "stock `fit`", "`exact`", "`rounding`", "`predict`, stock", "`predict`, plugin"]
+    titles, rows = [], []
+    for network in networks:
+        titles.append(f"{network['name']}: {network['words']}")
+        predict = "predict, batches of 64"
+        rows.append(
+            [
+                cell(network, "training", "stock fit"),
+                cell(network, "training", "exact"),
+                f"{best_of(network, 'training', ('fused', 'compiled')):.2f}",
+                cell(network, predict, "stock fit"),
+                f"{best_of(network, predict, ENGINES):.2f}",
+            ]
+        )
+    lines = markdown_table(header, titles, rows)
+    lines.append(
+        f"Time of a training step, and of `predict` in batches of 64, as a ratio to {BASE}. `rounding` and the last "
+        f"column are the faster engine. {report['date']}, {environment['device']}, {environment['threads']} threads, "
+        f"torch {environment['torch']}, Keras {environment['keras']}."
+    )
+    return "\n".join([begin, "", *lines, "", end])
+
+
+def best_of(network: Mapping[str, Any], what: str, names: Sequence[str]) -> float:
+    """Returns the smallest ratio of some contestants."""
+    return min(row["ratio"] for row in network[what] if row["name"] in names)
 
 
 def markdown_table(header: Sequence[str], titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,7 +1,11 @@
 """What the catalogue is made of, and the decorators that turn a function from a seed to a pair into an entry."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import keras
 import torch
@@ -41,12 +45,21 @@ class Clean:
 def seeded(function: Make) -> Make:
     """Returns the function with both frameworks seeded before it."""
 
+    @functools.wraps(function)
     def make(seed: int) -> Pair:
         keras.utils.set_random_seed(seed)
         torch.manual_seed(seed)
         return function(seed)
 
     return make
+
+
+def source_of(entry: "Fault | Clean") -> tuple[Path, str]:
+    """Returns the file in which an entry's pair is built, and the function that builds it."""
+    build: Any = inspect.unwrap(entry.make)
+    while isinstance(build, functools.partial):
+        build = build.func
+    return Path(inspect.getsourcefile(build) or ""), inspect.getsource(build)
 
 
 def fault(mistake: str, *, rung: str, cause: str) -> Callable[[Make], Fault]:

@@ -2,9 +2,14 @@
 
 import argparse
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from birdplane_keras.errors import RequestError
+
+if TYPE_CHECKING:
+    from birdplane_keras.catalogue.records import Fault
 
 DEFAULT_SEEDS = 5
 
@@ -16,8 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list", action="store_true", help="name the entries of the catalogue")
     parser.add_argument("--only", metavar="NAME", help="judge this one entry of the catalogue and print what was found")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="a document whose table is to be rewritten")
-    parser.add_argument("--document", type=Path, metavar="FILE", help="where the whole list goes (docs/faults.md)")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+    )
+    parser.add_argument("--document", type=Path, metavar="FILE", help="where the whole list goes")
+    parser.add_argument("--causes", type=Path, metavar="DIR", help="pages of causes whose examples are to be rewritten")
     parser.set_defaults(command=faults_command)
     parser.epilog = (
         "exit status: 0, 1 where a mistake slipped through or a clean pair was accused, 2 for an unusable request. "
@@ -36,7 +44,7 @@ def faults_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.catalogue.registry import CLEAN, FAULTS
     from birdplane_keras.parity.core import rungs
     from birdplane_keras.reporting.faults import render_faults, render_summary
-    from birdplane_keras.reporting.markdown import FAULTS_MARKS, replace_between
+    from birdplane_keras.reporting.markdown import FAULTS_MARKS, write_tables
 
     if arguments.list:
         print("\n".join(f"{entry.name}: {entry.mistake}" for entry in FAULTS))
@@ -44,6 +52,8 @@ def faults_command(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.only is not None:
         return judge_one(arguments.only)
+    if arguments.causes is not None:
+        return write_causes(arguments.causes)
     screen = Console(stderr=True)
     found = [judge_fault(fault) for fault in track(FAULTS, "planted mistakes", console=screen)]
     ladder = rungs.names()
@@ -63,9 +73,8 @@ def faults_command(arguments: argparse.Namespace) -> int:
     try:
         if arguments.document is not None:
             arguments.document.write_text(render_faults(found, [clean.name for clean in CLEAN], summary))
-        if arguments.readme is not None:
-            marked = "\n".join([FAULTS_MARKS[0], "", summary, "", FAULTS_MARKS[1]])
-            arguments.readme.write_text(replace_between(arguments.readme.read_text(), FAULTS_MARKS, marked))
+        marked = "\n".join([FAULTS_MARKS[0], "", summary, "", FAULTS_MARKS[1]])
+        write_tables(arguments.tables, {FAULTS_MARKS: marked})
     except (OSError, ValueError) as error:
         raise RequestError(f"expected a document to write, received «{error}»") from error
     return 1 if alarms or not all(entry["caught"] for entry in found) else 0
@@ -86,3 +95,41 @@ def judge_one(name: str) -> int:
     report = check_parity(known[name].make(0))
     print(report)
     return int((report.verdict == "diverged") != any(name == fault.name for fault in FAULTS))
+
+
+def write_causes(folder: Path) -> int:
+    """Judges a mistake of each cause and writes what is printed into the cause's page; returns 0."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from birdplane_keras.catalogue.registry import FAULTS
+    from birdplane_keras.reporting.cause_pages import render_contents, write_example
+    from birdplane_keras.reporting.markdown import CAUSES_MARKS, replace_between
+
+    by_cause: dict[str, list] = {}
+    for fault in FAULTS:
+        by_cause.setdefault(fault.cause, []).append(fault)
+    rungs = {cause: [fault.rung for fault in faults] for cause, faults in by_cause.items()}
+    try:
+        for cause, faults in track(by_cause.items(), "causes", console=Console(stderr=True)):
+            write_example(folder / f"{cause}.md", example_of(cause, faults))
+        contents = folder / "index.md"
+        contents.write_text(replace_between(contents.read_text(), CAUSES_MARKS, render_contents(folder, rungs)))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"expected a page for each cause in --causes, received «{error}»") from error
+    return 0
+
+
+def example_of(cause: str, faults: "Sequence[Fault]") -> str:
+    """Returns the example of a cause: the first of its mistakes that the judge calls so."""
+    from birdplane_keras.catalogue.records import source_of
+    from birdplane_keras.parity import check_parity
+    from birdplane_keras.reporting.cause_pages import render_example
+
+    for fault in faults:
+        printed = str(check_parity(fault.make(0)))
+        if f"Cause: {cause}." in printed:
+            file, source = source_of(fault)
+            inside = file.relative_to(Path(__file__).parents[2]).as_posix()
+            return render_example(fault.name, fault.mistake, inside, source, printed)
+    raise ValueError(f"no mistake of the cause {cause} is called so")

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cases", type=int, default=DEFAULT_CASES, metavar="N", help=f"trainings to draw ({DEFAULT_CASES})"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (0)")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="a document whose table is to be rewritten")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+    )
     parser.set_defaults(command=hunt_command)
     parser.epilog = (
         "exit status: 0, 1 where an attached model was wrong or crashed, 2 for an unusable request. "
@@ -37,7 +39,7 @@ def hunt_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.hunt.drawing import draw, simplest
     from birdplane_keras.hunt.running import Finding, Outcome, judge
     from birdplane_keras.hunt.telling import render, reproduction
-    from birdplane_keras.reporting.markdown import HUNT_MARKS, replace_between
+    from birdplane_keras.reporting.markdown import HUNT_MARKS, write_tables
 
     screen = Console(stderr=True)
     drawn = list(draw(arguments.cases, arguments.seed))
@@ -51,10 +53,9 @@ def hunt_command(arguments: argparse.Namespace) -> int:
         told[reproduction(least, judge(least))] += 1
     for text, count in told.items():
         print(f"\n{count} x {text}")
-    if arguments.readme is not None:
-        try:
-            marked = "\n".join([HUNT_MARKS[0], "", table, "", HUNT_MARKS[1]])
-            arguments.readme.write_text(replace_between(arguments.readme.read_text(), HUNT_MARKS, marked))
-        except (OSError, ValueError) as error:
-            raise RequestError(f"expected a document to write, received «{error}»") from error
+    marked = "\n".join([HUNT_MARKS[0], "", table, "", HUNT_MARKS[1]])
+    try:
+        write_tables(arguments.tables, {HUNT_MARKS: marked})
+    except (OSError, ValueError) as error:
+        raise RequestError(f"expected a document to write, received «{error}»") from error
     return 1 if bad else 0

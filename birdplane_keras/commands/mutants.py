@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--verbose", action="store_true", help="tell every mistake that is not placed and explained")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="a document whose table is to be rewritten")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+    )
     parser.set_defaults(command=mutants_command)
     parser.epilog = (
         "exit status: 0, 1 where a mistake slipped through or a right port was accused, 2 for an unusable request. "
@@ -42,7 +44,7 @@ def mutants_command(arguments: argparse.Namespace) -> int:
 
     from birdplane_keras.mutants.judging import judge_seed
     from birdplane_keras.mutants.telling import describe, is_sound, render
-    from birdplane_keras.reporting.markdown import MUTANTS_MARKS, replace_between
+    from birdplane_keras.reporting.markdown import MUTANTS_MARKS, write_tables
 
     work = Parallel(n_jobs=arguments.jobs, return_as="generator_unordered")
     drawn = work(delayed(judge_seed)(arguments.seed, n, arguments.mistakes) for n in range(arguments.mutants))
@@ -53,10 +55,9 @@ def mutants_command(arguments: argparse.Namespace) -> int:
     for each in found:
         for text in describe(each, everything=arguments.verbose):
             print(f"\n{text}")
-    if arguments.readme is not None:
-        try:
-            marked = "\n".join([MUTANTS_MARKS[0], "", table, "", MUTANTS_MARKS[1]])
-            arguments.readme.write_text(replace_between(arguments.readme.read_text(), MUTANTS_MARKS, marked))
-        except (OSError, ValueError) as error:
-            raise RequestError(f"expected a document to write, received «{error}»") from error
+    marked = "\n".join([MUTANTS_MARKS[0], "", table, "", MUTANTS_MARKS[1]])
+    try:
+        write_tables(arguments.tables, {MUTANTS_MARKS: marked})
+    except (OSError, ValueError) as error:
+        raise RequestError(f"expected a document to write, received «{error}»") from error
     return 0 if is_sound(found) else 1

@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", metavar="NAME", help="a pair; may be given more than once (all)")
     parser.add_argument("--list", action="store_true", help="name the pairs, and judge none")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a Markdown document to write")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="a document whose table of five is to be rewritten")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+    )
     parser.set_defaults(command=zoo_command)
     parser.epilog = (
         "exit status: 0, 1 where a difference is not proved or a pair cannot be judged, 2 for an unusable request. "
@@ -34,7 +36,7 @@ def zoo_command(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from birdplane_keras.reporting.markdown import ZOO_MARKS, replace_between
+    from birdplane_keras.reporting.markdown import ZOO_MARKS, write_tables
     from birdplane_keras.zoo.judging import judge_all
     from birdplane_keras.zoo.telling import findings_of, line_of, render, summary
 
@@ -45,9 +47,7 @@ def zoo_command(arguments: argparse.Namespace) -> int:
     try:
         if arguments.out is not None:
             arguments.out.write_text(render(rows, datetime.date.today().isoformat()))
-        if arguments.readme is not None:
-            document = arguments.readme.read_text()
-            arguments.readme.write_text(replace_between(document, ZOO_MARKS, summary(rows)))
+        write_tables(arguments.tables, {ZOO_MARKS: summary(rows)})
     except (OSError, ValueError) as error:
         raise RequestError(f"expected a document to write, received «{error}»") from error
     return 0 if all(row.settled for row in rows) else 1

@@ -163,5 +163,5 @@ def folder_error(root: Path, error: OSError) -> DataError:
         fix = "free 600 MB there, or choose another folder with --data-dir or BIRDPLANE_DATA"
         return DataError(f"expected room for the batches in {root}, received «{error.strerror or error}»: {fix}")
     received = f"«{error.strerror or error}» for {error.filename or root}"
-    fix = "mend it, or choose another with --data-dir or BIRDPLANE_DATA"
+    fix = "fix it, or choose another with --data-dir or BIRDPLANE_DATA"
     return DataError(f"expected a readable and writable data folder with whole batches, received {received}: {fix}")

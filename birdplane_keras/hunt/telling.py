@@ -11,7 +11,7 @@ from birdplane_keras.hunt.trainings import Training
 WORDS = {
     Outcome.BITS: "equal bits",
     Outcome.ROUNDING: "equal to rounding",
-    Outcome.DECLINED: "declined aloud, and equal",
+    Outcome.DECLINED: "declined with a warning, and equal",
     Outcome.NEITHER: "neither runs",
     Outcome.WRONG: "**wrong**",
     Outcome.CRASHED: "**crashed**",
@@ -45,8 +45,8 @@ def render(found: Sequence[Finding], *, seed: int, date: str) -> str:
         f"{date}, torch {torch.__version__}, Keras {keras.__version__}, cpu.",
     ]
     if reasons:
-        told = [f"{reason} ({count})" for reason, count in reasons.most_common(MOST_REASONS)]
-        lines += ["", "Declined, or in part, because " + "; ".join(told) + "."]
+        lines += ["", "Why a step, or a part of it, was declined:", ""]
+        lines += [f"- {reason} ({count})" for reason, count in reasons.most_common(MOST_REASONS)]
     return "\n".join(lines)
 
 

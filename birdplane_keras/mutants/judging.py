@@ -69,7 +69,7 @@ def judge_seed(seed: int, number: int = 0, mistakes: int = 1) -> dict[str, Any]:
         `number`, `mistakes`; `alarm`: what the pair as it is was accused of, empty where it was not; `outcomes`: what
         became of each mistake: `edit` in words, `section`, `state` (`same`: it changes nothing; `crashed`: it cannot
         be trained; `missed`; `caught`), `caught`, `placed` (the edited line is told, and at most three others are),
-        `explained` (proved, or named rightly), `wrong` (a known cause is named that it is not), `told`.
+        `explained` (proved, or named correctly), `wrong` (a known cause is named that it is not), `told`.
     """
     torch.set_num_threads(1)
     plan = draw_plan([seed, number])

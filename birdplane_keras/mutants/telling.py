@@ -31,10 +31,9 @@ def render(found: Sequence[Mapping[str, Any]], *, seed: int, date: str) -> str:
     several = found[0]["mistakes"] if found else 1
     together = ""
     if several > 1:
-        told = sum(all(o["placed"] for o in each["outcomes"]) for each in found if changed(each))
-        together = (
-            f" Each port has {several} mistakes; all of them are told in {told} of {len(list(filter(changed, found)))}."
-        )
+        wrong = [each for each in found if changed(each)]
+        whole = sum(all(outcome["placed"] for outcome in each["outcomes"]) for each in wrong)
+        together = f" Each port has {several} mistakes; all of them are reported in {whole} of {len(wrong)}."
     lines += [
         "",
         f"{len(found)} pairs drawn with seed {seed}: {alarms} false alarms on the right ports.{together} {date}, torch "

@@ -63,7 +63,7 @@ class Pair:
         schedule_by: Whether the scheduler's `step()` is called after each `step` or each `epoch`. Where it takes a
             number, as that of `ReduceLROnPlateau`, it is given the mean loss of the examples since it was last called.
         keras_callbacks: What the port gives to `fit(callbacks=)`, for what changes the training, such as
-            `keras.callbacks.LearningRateScheduler`. They are told of batches and epochs, with the loss; each run has
+            `keras.callbacks.LearningRateScheduler`. They are called for batches and epochs, with the loss; each run has
             copies of its own.
         initialisation: Whether the distributions of the two models' weights as built are compared; `False` where the
             reference brings trained weights.
@@ -213,7 +213,11 @@ def check_pair(pair: Pair) -> None:
     if pair.trains and (not pair.keras_model.compiled or pair.keras_model.optimizer is None):
         raise PairError("expected a compiled Keras model, received one without a loss and an optimizer: compile() it")
     if not pair.keras_model.built:
-        raise PairError("expected a built Keras model, received one without weights: give it an Input, or call it once")
+        inner = "whose layers are built, but which" if pair.keras_model.weights else "which"
+        name = type(pair.keras_model).__name__
+        raise PairError(
+            f"expected a built Keras model, received {name}, {inner} was never called: call it on a batch once"
+        )
     owned = {id(weight) for weight in pair.torch_module.parameters()}
     if not owned and not pair.trains:
         raise PairError("expected a reference with weights, received one without: there is nothing to match")
@@ -230,7 +234,7 @@ def check_pair(pair: Pair) -> None:
         watched = getattr(callback, "monitor", "loss")
         if watched != "loss":
             raise PairError(
-                f"expected keras_callbacks that watch the loss, which is all that they are told, received "
+                f"expected keras_callbacks that watch the loss, which is all that they are given, received "
                 f"{type(callback).__name__}(monitor={watched!r})"
             )
     check_devices(pair)

@@ -1,6 +1,7 @@
-"""The README's table of results, drawn from the content of reports."""
+"""Tables that commands write into the README and the documentation, and the marks that they lie between."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from birdplane_keras.published import describe_published
@@ -8,9 +9,12 @@ from birdplane_keras.published import describe_published
 BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
 SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
 NETWORKS_MARKS = ("<!-- networks: written by scripts/benchmark.py -->", "<!-- end of the networks -->")
+FEW_NETWORKS_MARKS = ("<!-- networks in short: written by scripts/benchmark.py -->", "<!-- end of the short table -->")
 HUNT_MARKS = ("<!-- hunt: written by scripts/hunt.py -->", "<!-- end of the hunt -->")
 MUTANTS_MARKS = ("<!-- mutants: written by scripts/mutants.py -->", "<!-- end of the mutants -->")
 ZOO_MARKS = ("<!-- zoo: written by scripts/zoo.py -->", "<!-- end of the zoo -->")
+EXAMPLE_MARKS = "<!-- example: begin, written by scripts/faults.py -->", "<!-- example: end -->"
+CAUSES_MARKS = "<!-- causes: begin, written by scripts/faults.py -->", "<!-- causes: end -->"
 FAULTS_MARKS = "<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->"
 COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
@@ -49,13 +53,25 @@ def render_results(reports: Sequence[Mapping[str, Any]], date: str) -> str:
     return "\n".join([BEGIN, "", *lines, "", measured, "", END])
 
 
-def replace_results(document: str, table: str) -> str:
-    """Returns the document with the table of results in place of the one between the marks.
+def write_tables(documents: Sequence[Path], tables: Mapping[tuple[str, str], str]) -> None:
+    """Writes tables into documents, each between its marks.
+
+    Args:
+        documents: Markdown files; each has the marks of at least one table.
+        tables: Marks -> the table, marks included.
 
     Raises:
-        ValueError: The document lacks one of the marks.
+        OSError: A document cannot be read or written.
+        ValueError: A document lacks the marks.
     """
-    return replace_between(document, RESULTS_MARKS, table)
+    for path in documents:
+        document = path.read_text()
+        present = {marks: table for marks, table in tables.items() if marks[0] in document}
+        if not present:
+            raise ValueError(f"expected the marks {' or '.join(marks[0] for marks in tables)} in {path}")
+        for marks, table in present.items():
+            document = replace_between(document, marks, table)
+        path.write_text(document)
 
 
 def replace_between(document: str, marks: tuple[str, str], table: str) -> str:

@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: the cores, at most 4)")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"), metavar="DIR", help="for all results")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table into this document, too")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+    )
     parser.add_argument(
         "--expected", type=Path, metavar="FILE", help="write what `compare.py --list` expects here, too"
     )
@@ -45,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
 def reproduce_command(arguments: argparse.Namespace) -> int:
     """Trains what is not trained yet, prints the table and writes it."""
     whole = arguments.epochs is None and not arguments.synthetic and set(arguments.presets) == set(PRESETS)
-    if (arguments.readme or arguments.expected) and not whole:
-        raise RequestError("expected a whole run for --readme and --expected: without --presets, --epochs, --synthetic")
+    if (arguments.tables or arguments.expected) and not whole:
+        raise RequestError("expected a whole run for --tables and --expected: without --presets, --epochs, --synthetic")
     workers = min(os.cpu_count() or 1, MOST_WORKERS) if arguments.workers is None else arguments.workers
     for name, value in (("workers", workers), ("seeds", arguments.seeds)):
         if value < 1:
@@ -56,7 +58,7 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
 
     from birdplane_keras.data import load_data
     from birdplane_keras.parity.core.disk import write_json
-    from birdplane_keras.reporting.markdown import replace_between
+    from birdplane_keras.reporting.markdown import write_tables
     from birdplane_keras.reporting.reproduction import REPRODUCTION_MARKS, render_reproduction
     from birdplane_keras.reproduction.run import run_jobs
 
@@ -69,8 +71,7 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     try:
         if arguments.expected is not None:
             write_json(arguments.expected, expected)
-        if arguments.readme is not None:
-            arguments.readme.write_text(replace_between(arguments.readme.read_text(), REPRODUCTION_MARKS, table))
+        write_tables(arguments.tables, {REPRODUCTION_MARKS: table})
     except (OSError, ValueError) as error:
         raise RequestError(f"expected a document that can be rewritten, received «{error}»") from error
     diverged = [name for name, found in expected["presets"].items() if found["verdict"] == "diverged"]

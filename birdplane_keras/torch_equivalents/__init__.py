@@ -1,4 +1,4 @@
-"""Keras classes that do what PyTorch's do, where Keras' own class does something else that no setting can mend.
+"""Keras classes that do what PyTorch's do, where Keras' own class does something else that no setting can fix.
 
 Only for the torch backend: they call PyTorch's operations in PyTorch's order, so that what is left is rounding. The
 optimizers also clip gradients by their norm as PyTorch does, and take PyTorch's parameter groups (`groups`).

@@ -151,7 +151,7 @@ class Attachment:
                 self.entries.drop(entry)
                 self._failed_audits[kind] += 1
                 again = self._failed_audits[kind] < MOST_AUDITS_FAILED
-                ends = "its trace is dropped and made anew" if again else "it runs on Keras' stock path from now on"
+                ends = "its trace is dropped and made again" if again else "it runs on Keras' stock path from now on"
                 self._refuse(kind, f"an audit of the {kind} step found that {failed}; {ends}")
                 if not again:
                     reason = f"{MOST_AUDITS_FAILED} audits found that it differed, the last that {failed}"

@@ -72,7 +72,8 @@ def findings_of(row: Row) -> list[str]:
     texts = []
     for title, findings in (("as shipped", row.differs), (f"with {row.advice}", row.left)):
         for finding in findings:
-            texts.append(f"**{row.name}**, {title}: {cause_of(finding)}. {finding['text'].splitlines()[0]}\n")
+            text = finding["text"].splitlines()[0].replace("`", "'")
+            texts.append(f"**{row.name}**, {title}: `{cause_of(finding)}: {text}`\n")
             for side in ("port", "reference"):
                 if finding[side]:
                     texts.append(f"- {side}: `{finding[side].splitlines()[0].replace('`', chr(39))}`")

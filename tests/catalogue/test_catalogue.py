@@ -1,7 +1,6 @@
 """The judge is judged: it must catch every planted mistake at its rung, name the cause, and raise no false alarm."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,6 @@ from birdplane_keras.parity import check_parity
 from birdplane_keras.parity.core.judge import MATCHES
 from birdplane_keras.parity.core.rungs import names as rung_names
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
 LEAST_NAMED = 0.9  # of the planted mistakes, by the right cause
 TWO_EQUAL_VALUES = re.compile(r"(\S+) in Keras,? (?:and )?\1 in PyTorch|(\S+), expected \2(?!\S)")
 NAMED_OTHERWISE = {"one_hot_off_by_one"}  # told as `labels_permuted`, which the numbers cannot tell from it

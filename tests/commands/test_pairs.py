@@ -13,7 +13,6 @@ from birdplane_keras import cli
 from birdplane_keras.certificates import compare_certificates, describe_changes
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 
 MODULE = """
 import birdplane_keras

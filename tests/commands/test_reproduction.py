@@ -111,9 +111,9 @@ def test_a_process_that_fails_is_told_with_its_last_words(tmp_path, monkeypatch)
         (["--workers", "0"], "expected --workers of at least 1, received 0"),
         (["--seeds", "0"], "expected --seeds of at least 1, received 0"),
         (["--epochs", "0"], "expected epochs of at least 1, received 0"),
-        (["--epochs", "1", "--readme", "README.md"], "expected a whole run for --readme and --expected"),
-        (["--presets", "narrow", "--expected", "x.json"], "expected a whole run for --readme and --expected"),
-        (["--synthetic", "--readme", "README.md"], "expected a whole run for --readme and --expected"),
+        (["--epochs", "1", "--tables", "README.md"], "expected a whole run for --tables and --expected"),
+        (["--presets", "narrow", "--expected", "x.json"], "expected a whole run for --tables and --expected"),
+        (["--synthetic", "--tables", "README.md"], "expected a whole run for --tables and --expected"),
     ],
 )
 def test_a_bad_request_is_one_line(tmp_path, capsys, flags, expected):

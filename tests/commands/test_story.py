@@ -1,4 +1,4 @@
-"""The story of the LeNet that the README tells: what it quotes is what the judge says."""
+"""The story of the LeNet that the documentation tells: what it quotes is what the judge says."""
 
 import importlib
 import re
@@ -10,7 +10,7 @@ from birdplane_keras.pairs import load_pair
 from birdplane_keras.parity import check_parity
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+STORY_PAGE = (ROOT / "docs" / "start" / "lenet.md").read_text()
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ STORY = [
 ]
 
 
-STORY_TOLD = README.partition("### A story: LeNet")[2].split("```")
+STORY_TOLD = STORY_PAGE.split("```")
 
 
 def without_numbers(text):
@@ -53,3 +53,11 @@ def test_the_lenet_is_told_what_to_mend(lenet, function, rung, cause):
 @pytest.mark.parametrize("steps", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_the_lenet_that_followed_the_advice_differs_by_rounding(lenet, steps):
     assert check_parity(lenet("make_fixed_pair"), steps=steps).verdict == "rounding-only"
+
+
+def test_the_readme_quotes_the_same_verdict():
+    readme = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```\n(diverged: .*?)```", readme, re.DOTALL)
+    told = "".join(STORY_TOLD)
+    for line in block.strip().splitlines()[1:]:
+        assert without_numbers(line.partition(" …")[0]) in without_numbers(told), line

@@ -62,7 +62,7 @@ def test_two_strides_are_two_lines():
 
 
 def test_what_cannot_be_made_in_the_port_is_told_as_not_tried():
-    """The port's own data are a person's to mend."""
+    """The port's own data are a person's to repair."""
     pair = image_pair(0, keras_loss=lambda y, outputs: keras.ops.mean(keras.ops.square(outputs)))
     (finding,) = judged(pair).diagnosis
     assert not any(fix.tried for fix in finding.fixes)

@@ -1,7 +1,5 @@
 """Causes read off synthetic arrays, and hypotheses tried on made-up first steps."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,7 @@ from birdplane_keras.parity.causes.feeding import in_batches, in_data
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, advise, together
 from birdplane_keras.parity.causes.outlines import in_shapes
 from birdplane_keras.parity.causes.search import search
-from birdplane_keras.parity.causes.weights import find_blocks, how_to_draw, in_weights
+from birdplane_keras.parity.causes.weights import find_blocks, in_weights
 from birdplane_keras.parity.core.records import STEP_RUNGS, Fed, Probe, Reading, Role
 from birdplane_keras.parity.core.tolerances import ROUNDING
 
@@ -226,31 +224,6 @@ def test_how_many_rungs_are_explained_is_told():
     port, made = probe(loss=2.0, gradients=3.0), probe(loss=2.0)
     assert searched([guess()], lambda *_, **__: made, port).best.explained == 1
     assert searched([guess()], lambda *_, **__: port, port).best.explained == len(STEP_RUNGS) - 1
-
-
-def test_the_initialisers_to_take_are_named_where_pytorchs_default_is_not_enough(rng):
-    default = {"fc.weight": rng.uniform(-0.1, 0.1, size=(50, 100)), "fc.bias": rng.uniform(-0.1, 0.1, size=50)}
-    told, tried = how_to_draw(list(default), {name: value.astype(np.float32) for name, value in default.items()})
-    assert told.startswith("draw kernel and bias from PyTorch's default")
-    assert tried
-    wider = {"fc.weight": rng.uniform(-0.3, 0.3, size=(50, 100)).astype(np.float32)}
-    told, tried = how_to_draw(["fc.weight"], wider)
-    bounds = re.search(r"fc\.weight by RandomUniform\(-([\d.]+), ([\d.]+)\)", told)
-    assert float(bounds[1]) == float(bounds[2]) == pytest.approx(0.3, rel=0.03)
-    assert tried
-
-
-def test_the_initialisers_of_other_distributions_are_measured(rng):
-    drawn = {
-        "flat": rng.uniform(-0.2, 0.2, size=2000).astype(np.float32),
-        "bell": rng.normal(0, 0.5, size=2000).astype(np.float32),
-        "same": np.ones(20, np.float32),
-    }
-    told, tried = how_to_draw(["flat", "bell", "same"], drawn)
-    assert float(re.search(r"flat by RandomUniform\(-([\d.]+), ", told)[1]) == pytest.approx(0.2, rel=0.03)
-    assert "bell by RandomNormal(0, 0." in told
-    assert "same by Constant(1)" in told
-    assert tried
 
 
 def test_a_hypothesis_that_changes_nothing_explains_nothing():

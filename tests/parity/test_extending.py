@@ -65,7 +65,7 @@ def settings_of_gain(layer, module):
             theirs=f"{module.strength:g}",
             fix=f"strength={module.strength:g}",
             edit=set_attribute("strength", layer.strength),
-            mend=setting(strength=module.strength),
+            repair=setting(strength=module.strength),
         )
 
 

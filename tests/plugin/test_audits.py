@@ -33,7 +33,7 @@ def trained(monkeypatch, *, blind, **attach):
 
 def test_an_audit_sees_what_the_guards_do_not(monkeypatch):
     _, fit, _ = trained(monkeypatch, blind=True, audit="epoch")
-    with pytest.warns(TorchPluginWarning, match=r"an audit of the train step found that .* stock Keras .*made anew"):
+    with pytest.warns(TorchPluginWarning, match=r"an audit of the train step found that .* stock Keras .*made again"):
         loss = fit()
     assert loss > 2.0  # of the new loss, not of the old one
     assert fit() == pytest.approx(loss, rel=0.5)
@@ -52,7 +52,7 @@ def test_the_guards_see_it_without_an_audit(monkeypatch):
 
 def test_a_step_whose_audits_fail_twice_runs_on_the_stock_path(monkeypatch):
     model, fit, _ = trained(monkeypatch, blind=True, audit="step")
-    with pytest.warns(TorchPluginWarning, match="made anew"):
+    with pytest.warns(TorchPluginWarning, match="made again"):
         fit()
     monkeypatch.setitem(globals(), "SCALE", 25.0)
     with pytest.warns(TorchPluginWarning, match="it runs on Keras' stock path from now on"):

@@ -1,1 +1,1 @@
-"""What may be wrong, by name, and what mends it."""
+"""What may be wrong, by name, and what repairs it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.hypothesis import Advice, Mend
+from birdplane_keras.parity.causes.hypothesis import Advice, Repair
 from birdplane_keras.parity.core.check import State
 from birdplane_keras.parity.core.finding import Finding, Fix
 from birdplane_keras.parity.core.first_steps import compare_probes
@@ -27,9 +27,9 @@ class Advised:
     def finding(self, *, helps: bool | None) -> Finding:
         """Returns the finding: whether the changes that could be made helped, `None` where none was made."""
         fixes = [
-            Fix(text=advice.text, tried=advice.mend is not None and helps is True)
+            Fix(text=advice.text, tried=advice.repair is not None and helps is True)
             for advice in self.advice
-            if advice.mend is None or helps is not False
+            if advice.repair is None or helps is not False
         ]
         unique = list({fix.text: fix for fix in fixes}.values())
         return Finding(
@@ -49,26 +49,26 @@ def try_advice(case: Case, advised: Iterable[Advised], helps: Callable[[], bool]
         helps: Whether the port, as it then is, passes the rung that broke, or breaks later.
     """
     told = list(advised)
-    mends = mends_of(told)
-    if not mends or case.bench.host.plugin is not None or len(mends) > MOST_TRIED:
+    repairs = repairs_of(told)
+    if not repairs or case.bench.host.plugin is not None or len(repairs) > MOST_TRIED:
         return [one.finding(helps=None) for one in told]
-    helped = mended(case, told, helps)
+    helped = repaired(case, told, helps)
     for one in list(told) if helped else ():
         rest = [other for other in told if other is not one]
-        if rest and mends_of(rest) and mended(case, rest, lambda: passes_all(case)):
+        if rest and repairs_of(rest) and repaired(case, rest, lambda: passes_all(case)):
             told = rest
     return [one.finding(helps=helped) for one in told]
 
 
-def mends_of(told: Iterable[Advised]) -> list[Mend]:
+def repairs_of(told: Iterable[Advised]) -> list[Repair]:
     """Returns the changes of the port that can be made."""
-    return [advice.mend for one in told for advice in one.advice if advice.mend is not None]
+    return [advice.repair for one in told for advice in one.advice if advice.repair is not None]
 
 
-def mended(case: Case, told: Iterable[Advised], helps: Callable[[], bool]) -> bool | None:
+def repaired(case: Case, told: Iterable[Advised], helps: Callable[[], bool]) -> bool | None:
     """Whether the port with these changes is helped; `None` where it then cannot be trained."""
     try:
-        with case.bench.host.mended(mends_of(told)):
+        with case.bench.host.repaired(repairs_of(told)):
             return helps()
     except Exception:  # whatever a port with a part exchanged raises
         return None

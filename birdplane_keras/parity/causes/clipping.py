@@ -16,7 +16,7 @@ CLIPPED = Advice(
     text="global_clipnorm=... is torch.nn.utils.clip_grad_norm_, clipvalue=... is clip_grad_value_, and clipnorm=... "
     "clips each tensor by its own norm"
 )
-UNCLIPPED = Advice(text=f"without {', '.join(SETTINGS)}", mend=with_config(dict.fromkeys(SETTINGS)))
+UNCLIPPED = Advice(text=f"without {', '.join(SETTINGS)}", repair=with_config(dict.fromkeys(SETTINGS)))
 
 
 def suppose_clipping(case: Case) -> Iterator[Hypothesis]:

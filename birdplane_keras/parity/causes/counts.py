@@ -103,7 +103,7 @@ def fits(case: Case, mapping: Mapping[str, Any]) -> bool:
 
 
 def in_frozen(case: Case, weights: Counterparts) -> Finding:
-    """Tensors that one side alone trains, with the layers whose `trainable` mends it."""
+    """Tensors that one side alone trains, with the layers whose `trainable` repairs it."""
     differing = [match for match in weights.matched if match.trained[0] != match.trained[1]]
     variables = [case.bench.matching.variables[match.name] for match in differing]
     layers = [layer_of(case, match) for match in differing]
@@ -111,13 +111,13 @@ def in_frozen(case: Case, weights: Counterparts) -> Finding:
     with contextlib.ExitStack() as stack:
         for variable, match in zip(variables, differing, strict=True):
             stack.enter_context(trainable(variable, on=match.trained[1]))
-        mended = [
+        repaired = [
             Counterpart(
                 name=m.name, size=m.size, trained=(bool(case.bench.matching.variables[m.name].trainable), m.trained[1])
             )
             for m in weights.matched
         ]
-        tried = compare_counterparts(Counterparts(matched=mended)).passed
+        tried = compare_counterparts(Counterparts(matched=repaired)).passed
     text = f"{differing[0].name} is {describe(differing[0].trained[0])} in the port alone"
     text += f", and {len(differing) - 1} more weights" if len(differing) > 1 else ""
     return read_off("frozen", RUNG, text, case.failed.reason, list(dict.fromkeys(fixes)), tried=tried)

@@ -47,14 +47,14 @@ def budget_of(bench: PairBench) -> Budget:
 def in_doubt(case: Case) -> list[Finding]:
     """Returns what is told where no change of the reference explains the rung.
 
-    It is another matching, or what mends the port, or at least a rate that differs.
+    It is another matching, or what repairs the port, or at least a rate that differs.
     """
     ambiguity = read_ambiguity(case)
     if ambiguity is not None and any(fix.tried for fix in ambiguity.fixes):
         return [ambiguity]
-    mended = explain_layer(case) or explain_update(case)
-    if mended is not None:
-        return [mended]
+    repaired = explain_layer(case) or explain_update(case)
+    if repaired is not None:
+        return [repaired]
     rates = read_rates(case) if case.rung in ("first_update", "optimizer_state") else []
     if ambiguity is not None:
         case.untried.append(ambiguity.text)
@@ -119,7 +119,7 @@ def explain(case: Case) -> list[Finding]:
 def explain_layer(case: Case) -> Finding | None:
     """Returns the mistake that the port parts by first, where several keep any one from explaining the outputs.
 
-    It is the first one that, once it is mended in the port, lets the first layer that differs come later.
+    It is the first one that, once it is repaired in the port, lets the first layer that differs come later.
     """
     made: set[tuple[str, ...]] = set()
     found = case.supposed(suppose) if case.rung == "forward" else []
@@ -128,7 +128,7 @@ def explain_layer(case: Case) -> Finding | None:
         change = tuple(advice.text for advice in hypothesis.advice)
         if case.budget.spent:
             break
-        if hypothesis.parts or change in made or any(advice.mend is None for advice in hypothesis.advice):
+        if hypothesis.parts or change in made or any(advice.repair is None for advice in hypothesis.advice):
             continue
         made.add(change)
         further = "with the advised change the port agrees with the reference up to a later layer, so more differs"
@@ -232,8 +232,8 @@ def named_otherwise(case: Case) -> list[Finding]:
     """Returns what is known of a place that no known mistake of the reference explains; unknown, or nothing."""
     if case.rung in UPDATES:
         return in_doubt(case)
-    mended = None if case.changes else explain_layer(case)
-    return [] if mended is None else [mended]
+    repaired = None if case.changes else explain_layer(case)
+    return [] if repaired is None else [repaired]
 
 
 def describe_parting(parting: Mapping[str, Sequence[str]]) -> tuple[str, str]:

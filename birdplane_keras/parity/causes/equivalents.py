@@ -25,7 +25,7 @@ def pytorchs_optimizer(case: Case) -> Advice | None:
     schedule = keras.optimizers.schedules.LearningRateSchedule
     told = ", ".join(f"{n}={'...' if isinstance(value, schedule) else repr(value)}" for n, value in arguments.items())
     text = f"birdplane_keras.torch_equivalents.{made.__name__}({told})"
-    return Advice(text=text, mend=lambda host: host.trained_by(lambda _: made(**arguments)))
+    return Advice(text=text, repair=lambda host: host.trained_by(lambda _: made(**arguments)))
 
 
 def equivalent_arguments(case: Case, made: type) -> dict[str, Any]:

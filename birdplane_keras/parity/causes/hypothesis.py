@@ -1,9 +1,9 @@
-"""A known mistake, ready to be made by the reference, and what mends it in the port."""
+"""A known mistake, ready to be made by the reference, and what repairs it in the port."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from birdplane_keras.parity.sides.keras_host import Mend
+from birdplane_keras.parity.sides.keras_host import Repair
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
 Change = Callable[[TorchRun], None]
@@ -15,11 +15,11 @@ class Advice:
 
     Args:
         text: In code where it can be said in code.
-        mend: Changes the port so, for a while; `None` where that is for the person to do.
+        repair: Changes the port so, for a while; `None` where that is for the person to do.
     """
 
     text: str
-    mend: Mend | None = None
+    repair: Repair | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +86,9 @@ def all_of(changes: Sequence[Change]) -> Change:
     return change
 
 
-def advise(text: str, mend: Mend | None = None) -> tuple[Advice]:
+def advise(text: str, repair: Repair | None = None) -> tuple[Advice]:
     """Returns the advice of one line."""
-    return (Advice(text=text, mend=mend),)
+    return (Advice(text=text, repair=repair),)
 
 
 def enumerate_names(names: Sequence[str]) -> str:

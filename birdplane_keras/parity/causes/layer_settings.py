@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.hypothesis import Hypothesis, Mend, advise, enumerate_names, together
+from birdplane_keras.parity.causes.hypothesis import Hypothesis, Repair, advise, enumerate_names, together
 from birdplane_keras.parity.kinds.kind import Setting
 from birdplane_keras.parity.kinds.registry import differing_settings
 from birdplane_keras.parity.matching.ledger import ROOT, LayerMatch
@@ -60,14 +60,14 @@ def suppose(found: Sequence[Found]) -> Hypothesis:
     )
 
 
-def mend_all(found: Sequence[Found]) -> Mend | None:
+def mend_all(found: Sequence[Found]) -> Repair | None:
     """Returns what gives the reference's setting to all these layers, `None` where one of them cannot be given it."""
-    mends = [(match.layer, setting.mend) for match, setting in found]
-    if any(mend is None for _, mend in mends):
+    repairs = [(match.layer, setting.repair) for match, setting in found]
+    if any(repair is None for _, repair in repairs):
         return None
 
     def mend_layers(host: KerasHost) -> AbstractContextManager[None]:
-        return host.together([mend(layer) for layer, mend in mends if mend is not None])
+        return host.together([repair(layer) for layer, repair in repairs if repair is not None])
 
     return mend_layers
 

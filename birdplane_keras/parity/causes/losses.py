@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.hypothesis import Hypothesis, Mend, advise
+from birdplane_keras.parity.causes.hypothesis import Hypothesis, Repair, advise
 from birdplane_keras.parity.kinds.mending import attributes_set
 from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.sides.keras_host import KerasHost
@@ -25,7 +25,7 @@ def supposed(
     make: Callable[[Loss], Loss],
     evidence: str = "",
     *,
-    mend: Mend | None = None,
+    repair: Repair | None = None,
     fitted: bool = False,
 ) -> Hypothesis:
     """Returns the hypothesis that the loss is one made from the reference's."""
@@ -33,7 +33,7 @@ def supposed(
     def change(run: TorchRun) -> None:
         run.loss = make(run.loss)
 
-    advice = advise(fix, mend)
+    advice = advise(fix, repair)
     return Hypothesis(cause=cause, text=text, advice=advice, evidence=evidence, change=change, fitted=fitted)
 
 
@@ -43,7 +43,7 @@ def keras_loss(case: Case) -> Any:
     return loss if isinstance(loss, keras.losses.Loss) else None
 
 
-def with_loss_settings(case: Case, **settings: Any) -> Mend | None:
+def with_loss_settings(case: Case, **settings: Any) -> Repair | None:
     """Returns what gives the port's loss object other arguments of its function, or attributes."""
     loss = keras_loss(case)
     if loss is None:
@@ -54,11 +54,11 @@ def with_loss_settings(case: Case, **settings: Any) -> Mend | None:
     if len(kept) + len(own) < len(settings):
         return None
 
-    def mend(host: KerasHost) -> Any:
+    def repair(host: KerasHost) -> Any:
         changed = {"_fn_kwargs": known | kept} if kept else {}
         return attributes_set(loss, **changed, **own)
 
-    return mend
+    return repair
 
 
 def suppose_reductions(case: Case) -> Iterator[Hypothesis]:
@@ -75,7 +75,7 @@ def suppose_reductions(case: Case) -> Iterator[Hypothesis]:
             f'reduction="{reduction}"',
             lambda loss, power=power: lambda outputs, targets: loss(outputs, targets) * examples_in(targets) ** power,
             evidence,
-            mend=with_loss_settings(case, reduction=reduction),
+            repair=with_loss_settings(case, reduction=reduction),
         )
 
 
@@ -95,17 +95,17 @@ def suppose_logits(case: Case) -> Iterator[Hypothesis]:
         return functional.binary_cross_entropy(torch.clamp(outputs, 1e-7, 1 - 1e-7), wanted)
 
     text = "the port's loss takes the logits for probabilities (from_logits=False)"
-    mend = with_loss_settings(case, from_logits=True)
+    repair = with_loss_settings(case, from_logits=True)
     yield supposed(
         "from_logits",
         text,
         "from_logits=True",
         lambda loss: lambda outputs, targets: nll(as_probabilities(outputs), targets),
         "normalised and clipped at 1e-7, as Keras does with probabilities",
-        mend=mend,
+        repair=repair,
     )
     told = "clipped at 1e-7, as Keras does with probabilities"
-    yield supposed("from_logits", text, "from_logits=True", lambda loss: binary, told, mend=mend)
+    yield supposed("from_logits", text, "from_logits=True", lambda loss: binary, told, repair=repair)
     for name, function in (("softmax", lambda x: torch.softmax(x, -1)), ("sigmoid", torch.sigmoid)):
         yield supposed(
             "softmax_before_loss",

@@ -60,7 +60,7 @@ def mapping_that_agrees(case: Case, groups: Sequence[Sequence[LayerMatch]]) -> M
 
 
 def has_idle_layer(case: Case, groups: Sequence[Sequence[LayerMatch]]) -> bool:
-    """Whether the port makes nothing of a layer that the reference uses: no other order mends that."""
+    """Whether the port makes nothing of a layer that the reference uses: no other order fixes that."""
     ours, theirs = (side.tensors["gradients"] for side in (case.port, case.reference))
     return any(name not in ours and any(has_any(group, [name]) for group in groups) for name in theirs)
 

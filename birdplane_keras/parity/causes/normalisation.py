@@ -34,7 +34,7 @@ def in_normalisation(name: str, ours: np.ndarray, theirs: np.ndarray) -> Iterato
         cause, text, fix = "normalised_twice", "the port's inputs are normalised twice", "normalise once, in one place"
     else:
         cause, text = "normalisation_constants", "the port normalises its inputs with other constants"
-        fix = f"use the reference's mean and standard deviation: (x - {shift}) / {factor} of the port's x mends it"
+        fix = f"use the reference's mean and standard deviation: (x - {shift}) / {factor} of the port's x fixes it"
     yield read_off(cause, "data", text, evidence, fix, tried=tried)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
-from birdplane_keras.parity.causes.hypothesis import Advice, Change, Hypothesis, Mend, enumerate_names, together
+from birdplane_keras.parity.causes.hypothesis import Advice, Change, Hypothesis, Repair, enumerate_names, together
 from birdplane_keras.parity.causes.tensor_settings import (
     DECAY,
     Difference,
@@ -72,7 +72,7 @@ def advice_for(case: Case, one: Difference) -> list[Advice]:
     config = optimizer.get_config()
     if one.everywhere and one.name in config:
         value = float(one.theirs) if isinstance(config[one.name], float) else one.theirs  # Keras refuses momentum=0
-        return [Advice(text=f"{one.name}={value}", mend=with_config({one.name: value}))]
+        return [Advice(text=f"{one.name}={value}", repair=with_config({one.name: value}))]
     made = pytorchs_optimizer(case)
     return [made] if made is not None else [Advice(text=f"no setting of the port's optimizer is PyTorch's {one.name}")]
 
@@ -110,7 +110,7 @@ def decay_advice(case: Case, differing: Sequence[Difference], *, same_form: bool
         (one,) = differing
         if one.everywhere:
             amount = float(one.theirs)
-            return [Advice(text=f"weight_decay={amount}", mend=with_config({DECAY: amount}))]
+            return [Advice(text=f"weight_decay={amount}", repair=with_config({DECAY: amount}))]
         if one.theirs == 0:
             variables = [case.bench.matching.variables[name] for name in one.tensors]
             return [excluding(case, variables)]
@@ -131,7 +131,7 @@ def excluding(case: Case, variables: Sequence[Any]) -> Advice:
         return made
 
     text = f"optimizer.exclude_from_weight_decay({told}), before the model is built"
-    return Advice(text=text, mend=lambda host: host.trained_by(make))
+    return Advice(text=text, repair=lambda host: host.trained_by(make))
 
 
 def decaying_as_port(case: Case, *, coupled: bool) -> Change:
@@ -172,7 +172,7 @@ def decay_before_step(case: Case, run: TorchRun, amounts: Mapping[float, Sequenc
 
 
 def suppose_forms(case: Case) -> list[Hypothesis]:
-    """Returns the differences between the rules of the two frameworks that no setting mends."""
+    """Returns the differences between the rules of the two frameworks that no setting fixes."""
     ours, theirs = kinds(case)
     if ours is None or theirs is None or ours.settings != theirs.settings:
         return []
@@ -203,7 +203,7 @@ def of_form(make: Callable[[Sequence[dict[str, Any]]], torch.optim.Optimizer]) -
     return change
 
 
-def with_config(changes: Mapping[str, Any]) -> Mend:
+def with_config(changes: Mapping[str, Any]) -> Repair:
     """Returns what trains the port by its optimizer with other arguments."""
     return lambda host: host.trained_by(lambda current: copied(current, changes))
 

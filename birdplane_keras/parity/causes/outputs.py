@@ -10,7 +10,7 @@ import torch
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Advice, Hypothesis, advise
 from birdplane_keras.parity.kinds.mending import attributes_set, calling
-from birdplane_keras.parity.sides.keras_host import Mend
+from birdplane_keras.parity.sides.keras_host import Repair
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 APPLIED: dict[str, Function] = {
@@ -92,7 +92,7 @@ def unnormalised(case: Case, form: str) -> Hypothesis:
 def end_with(case: Case, form: str) -> Advice:
     """Returns the advice to end the port with a function of the outputs."""
     function: Any = getattr(keras.activations, form)
-    return Advice(text=f"activation={form!r} at the port's end", mend=ending_with(case, function))
+    return Advice(text=f"activation={form!r} at the port's end", repair=ending_with(case, function))
 
 
 def without_function(name: str) -> Callable[..., Any]:
@@ -106,7 +106,7 @@ def without_function(name: str) -> Callable[..., Any]:
     return rewrite
 
 
-def ending_with(case: Case, function: Callable[..., Any]) -> Mend | None:
+def ending_with(case: Case, function: Callable[..., Any]) -> Repair | None:
     """Returns what gives the port's last layer this activation, if its last layer has one or is one."""
     last: Any = case.called_layers[-1] if case.called_layers else None
     if hasattr(last, "activation"):

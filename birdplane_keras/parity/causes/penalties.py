@@ -9,7 +9,7 @@ import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
-from birdplane_keras.parity.causes.hypothesis import Advice, Hypothesis, Mend
+from birdplane_keras.parity.causes.hypothesis import Advice, Hypothesis, Repair
 from birdplane_keras.parity.kinds.mending import attributes_set
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -60,7 +60,7 @@ def advice_of(case: Case, norm: str, least: int, amount: float) -> list[Advice]:
         else f"kernel_regularizer=keras.regularizers.{norm}({wanted:g})"
         + (f" and bias_regularizer=keras.regularizers.{norm}({wanted:g})" if least == 1 else "")
     )
-    advice = [Advice(text=text, mend=with_strength(variables, norm, 0.0 if none else wanted))]
+    advice = [Advice(text=text, repair=with_strength(variables, norm, 0.0 if none else wanted))]
     if any(group.get("weight_decay") for group in case.pair.optimizer.param_groups):
         made = pytorchs_optimizer(case)
         if made is not None:
@@ -73,7 +73,7 @@ def strength(regularizer: Any, norm: str) -> float:
     return float(getattr(regularizer, norm.lower(), None) or 0.0)
 
 
-def with_strength(variables: list[Any], norm: str, amount: float) -> Mend:
+def with_strength(variables: list[Any], norm: str, amount: float) -> Repair:
     """Returns what gives variables a regularizer of this strength, which otherwise is what they had."""
 
     def changed(regularizer: Any) -> Any:
@@ -83,9 +83,9 @@ def with_strength(variables: list[Any], norm: str, amount: float) -> Mend:
         setattr(other, norm.lower(), amount)
         return other
 
-    def mend(host: KerasHost) -> Any:
+    def repair(host: KerasHost) -> Any:
         return host.together(
             [attributes_set(variable, _regularizer=changed(variable.regularizer)) for variable in variables]
         )
 
-    return mend
+    return repair

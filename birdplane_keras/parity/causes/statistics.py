@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.hypothesis import Hypothesis, Mend, advise, enumerate_names, together
+from birdplane_keras.parity.causes.hypothesis import Hypothesis, Repair, advise, enumerate_names, together
 from birdplane_keras.parity.causes.layer_settings import get
 from birdplane_keras.parity.causes.reading import read_off
 from birdplane_keras.parity.core.finding import Finding
@@ -70,13 +70,13 @@ def suppose_momenta(normalised: list[LayerMatch]) -> Iterator[Hypothesis]:
         )
 
 
-def with_momentum(matches: list[LayerMatch], momentum: float) -> Mend:
+def with_momentum(matches: list[LayerMatch], momentum: float) -> Repair:
     """Returns what gives some layers of the port another momentum."""
 
-    def mend(host: KerasHost) -> Any:
+    def repair(host: KerasHost) -> Any:
         return host.together([attributes_set(match.layer, momentum=momentum) for match in matches])
 
-    return mend
+    return repair
 
 
 def with_module_momentum(matches: list[LayerMatch], momentum: float) -> Callable[[TorchRun], None]:
@@ -98,7 +98,7 @@ def suppose_biased(normalised: list[LayerMatch]) -> list[Hypothesis]:
         return []
     layers = enumerate_names([match.layer.name for match in stock])
 
-    def mend(host: KerasHost) -> Any:
+    def repair(host: KerasHost) -> Any:
         return host.together([class_set(match.layer, BatchNormalization) for match in stock])
 
     return [
@@ -107,7 +107,7 @@ def suppose_biased(normalised: list[LayerMatch]) -> list[Hypothesis]:
             text="the moving variance takes the batch's variance over n in Keras, over n - 1 in PyTorch",
             advice=advise(
                 f"{layers}: birdplane_keras.torch_equivalents.BatchNormalization, whose moving variance is PyTorch's",
-                mend,
+                repair,
             ),
             evidence="BatchNorm with the biased variance, emulated in PyTorch",
             change=lambda run: run.rewrites.append(biased_batch_norm),

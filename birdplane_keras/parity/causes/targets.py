@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from birdplane_keras.errors import PairError
 from birdplane_keras.parity.causes.case import Case
-from birdplane_keras.parity.causes.hypothesis import Hypothesis, Mend, advise
+from birdplane_keras.parity.causes.hypothesis import Hypothesis, Repair, advise
 from birdplane_keras.parity.causes.losses import Loss, supposed, with_loss_settings
 from birdplane_keras.parity.causes.output_gradients import weights_of_classes
 from birdplane_keras.parity.kinds.mending import attributes_set
@@ -72,7 +72,7 @@ def suppose_weights(case: Case) -> Iterator[Hypothesis]:
             fix,
             lambda loss: weighed(given or {}, by_sum=False),
             mean,
-            mend=with_class_weights(case, None) if given and not reference_weights(case) else None,
+            repair=with_class_weights(case, None) if given and not reference_weights(case) else None,
         )
     if shown is None:
         return
@@ -128,13 +128,13 @@ def reference_weights(case: Case) -> dict[int, float]:
     return dict(enumerate(weight.tolist())) if isinstance(weight, torch.Tensor) and weight.ndim == 1 else {}
 
 
-def with_class_weights(case: Case, weights: Mapping[int, float] | None) -> Mend:
+def with_class_weights(case: Case, weights: Mapping[int, float] | None) -> Repair:
     """Returns what trains the port with other weights of classes."""
 
-    def mend(host: KerasHost) -> AbstractContextManager[None]:
+    def repair(host: KerasHost) -> AbstractContextManager[None]:
         return attributes_set(host, pair=replace(host.pair, keras_class_weight=weights))
 
-    return mend
+    return repair
 
 
 def suppose_targets(case: Case) -> Iterator[Hypothesis]:

@@ -32,13 +32,13 @@ def suppose_rate(case: Case) -> Iterator[Hypothesis]:
     ):
         return  # something else in the update is a multiple of the reference's: the operations tell it
     optimizer: Any = case.pair.keras_model.optimizer
-    mend = None if is_scheduled(optimizer) else with_config({"learning_rate": rate})
+    repair = None if is_scheduled(optimizer) else with_config({"learning_rate": rate})
     names = [match.name for match in case.bench.matching.tensors]
     yield Hypothesis(
         cause="learning_rate",
         text=f"the Keras side's update is {ratio:.4g} times the reference's at every parameter: learning_rate {shown}, "
         f"expected {expected}",
-        advice=[Advice(text=f"learning_rate={rate:g}", mend=mend)],
+        advice=[Advice(text=f"learning_rate={rate:g}", repair=repair)],
         change=set_for(case, names, lr=ratio * rate),
     )
 

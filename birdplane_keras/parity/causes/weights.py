@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from birdplane_keras.parity.causes.case import Case
+from birdplane_keras.parity.causes.initialisers import how_to_draw
 from birdplane_keras.parity.causes.reading import near, not_a_number, read_off
 from birdplane_keras.parity.core.check import Check
-from birdplane_keras.parity.core.distributions import compare_distributions
 from birdplane_keras.parity.core.finding import Finding
 from birdplane_keras.parity.core.given import compare_exactly
 from birdplane_keras.parity.core.records import Tensors
@@ -203,52 +203,3 @@ def in_distributions(check: Check, keras: Tensors, torch: Tensors) -> Iterator[F
             f"{advice}; or start from the reference's weights and say initialisation=False",
             tried=tried,
         )
-
-
-BETWEEN = 2.4  # the kurtosis of a uniform distribution is 1.8, that of a normal one 3
-DEFAULT = (
-    "draw kernel and bias from PyTorch's default, uniform within ±1/sqrt(fan_in): kernel_initializer and "
-    "bias_initializer keras.initializers.RandomUniform(-b, b) with b = fan_in ** -0.5"
-)
-
-
-def how_to_draw(names: Sequence[str], torch: Tensors) -> tuple[str, bool]:
-    """Returns which initialisers draw as the reference does, and whether their draws pass the rung.
-
-    PyTorch's default where that passes, else what was measured of each tensor.
-    """
-    random = np.random.default_rng(0)
-    theirs = {name: torch[name] for name in names}
-    bounds = {name: default_bound(name, torch) for name in names}
-    default = {n: random.uniform(-b, b, torch[n].shape).astype(np.float32) for n, b in bounds.items() if b is not None}
-    if len(default) == len(names) and compare_distributions(default, theirs).passed:
-        return DEFAULT, True
-    drawn = {name: draw_alike(value, random) for name, value in theirs.items()}
-    told = ", ".join(f"{name} by {initialiser}" for name, (initialiser, _) in drawn.items())
-    passed = compare_distributions({name: values for name, (_, values) in drawn.items()}, theirs).passed
-    return f"draw as the reference does, with keras.initializers: {told}", passed
-
-
-def default_bound(name: str, torch: Tensors) -> float | None:
-    """Returns 1/sqrt(fan_in), within which PyTorch draws a weight and its bias; `None` without such a weight."""
-    weight = torch.get(f"{name.rpartition('.')[0]}.weight".lstrip("."), torch[name])
-    return float(np.prod(weight.shape[1:])) ** -0.5 if weight.ndim > 1 else None
-
-
-def draw_alike(value: np.ndarray, random: np.random.Generator) -> tuple[str, np.ndarray]:
-    """Returns the initialiser that draws as a tensor was drawn, to three digits, and a draw of it."""
-    if not value.std():
-        return f"Constant({value.flat[0]:g})", value
-    root = float(np.sqrt(np.square(value, dtype=np.float64).mean()))
-    if kurtosis(value) > BETWEEN:
-        spread = f"{root:.3g}"
-        return f"RandomNormal(0, {spread})", random.normal(0, float(spread), value.shape).astype(np.float32)
-    bound = f"{3**0.5 * root:.3g}"
-    drawn = random.uniform(-float(bound), float(bound), value.shape).astype(np.float32)
-    return f"RandomUniform(-{bound}, {bound})", drawn
-
-
-def kurtosis(values: np.ndarray) -> float:
-    """Returns the fourth moment over the square of the variance."""
-    deviations = values.astype(np.float64) - values.mean()
-    return float((deviations**4).mean() / (deviations**2).mean() ** 2)

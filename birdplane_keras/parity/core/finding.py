@@ -1,4 +1,4 @@
-"""A cause, with what speaks for it and what mends it."""
+"""A cause, with what speaks for it and what repairs it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -95,7 +95,8 @@ def determinism(climb: Climb) -> Check:
             raise PairError(f"expected a reference with finite numbers, received {whole.reason} within its first steps")
         again = compare_tensors("determinism", *climb.bench.repeats()[1], reason="")
         why = (
-            "it draws random numbers in training (other than Dropout's, which the judge switches off)"
+            "it draws random numbers in training (other than Dropout's, which the judge switches off): make the noise "
+            "an input of both models, or draw it from a seed"
             if again.bits_differing
             else f"by {whole.max_abs_difference:.1e}, and not in a second try: "
             "something rounds otherwise now and then; run it again"
@@ -107,7 +108,10 @@ def determinism(climb: Climb) -> Check:
     if check.passed:
         return check
     tensor = check.place.tensor if check.place else None
-    text = f"the port differs from itself at {tensor}: it draws random numbers in training"
+    text = (
+        f"the port differs from itself at {tensor}: it draws random numbers in training; make the noise an input of "
+        "both models, or draw it from a seed"
+    )
     return failed("determinism", "random", text, check.place)
 
 

@@ -181,7 +181,7 @@ class Counterparts:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """How many validation examples a side names rightly: as its own metric reported, and recounted from its scores."""
+    """How many validation examples a side names correctly: as its own metric reported, and as its scores say."""
 
     reported: float
     recounted: float

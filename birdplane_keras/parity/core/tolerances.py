@@ -31,7 +31,7 @@ NORMALISED = Tolerance(
 DISTRIBUTION = Tolerance(
     factor=1e-6,
     noise="the Kolmogorov-Smirnov statistic",
-    reason="equal distributions are told apart once in a million comparisons",
+    reason="equal distributions are found different once in a million comparisons",
 )
 ROUNDING = Tolerance(
     factor=8,

@@ -89,7 +89,7 @@ def predictions(climb: Climb) -> Check:
 
 
 def accuracy(climb: Climb) -> Check:
-    """`accuracy`: the examples named rightly, as each framework's own metric reported them after the last epoch."""
+    """`accuracy`: the examples named correctly, as each framework's own metric reported them after the last epoch."""
     training = taken(climb)
     scores = climb.bench.accuracies(training.together.port, training.together.reference)
     if scores is None:
@@ -247,7 +247,7 @@ def held_against(name: str, value: float, noise: float) -> TensorDifference:
 
 
 def compare_accuracies(keras: Scores, torch: Scores, churned: int) -> Check:
-    """Compares the examples named rightly.
+    """Compares the examples named correctly.
 
     Each side's count must be the recount from its own scores, over all examples. Examples that flip by rounding flip
     either way, so between the sides a multiple of the square root of the churn is allowed.

@@ -80,7 +80,7 @@ def settings(layer: Any, module: Any) -> Iterator[Setting]:
             theirs=f"{expected:.6g}",
             fix=f"scores are to be multiplied by 1/sqrt({size}) = {expected:.6g}",
             edit=scale_queries(scale / expected),
-            mend=setting(_inverse_sqrt_key_dim=expected),
+            repair=setting(_inverse_sqrt_key_dim=expected),
         )
 
 

@@ -66,7 +66,7 @@ def settings(layer: Any, module: Any) -> Iterator[Setting]:
         theirs=expected,
         fix=f'{before}{type(layer).__name__}(..., {geometry}, padding="valid")',
         edit=convolve_as_keras(layer),
-        mend=calling(convolve_as_torch(module, amounts)),
+        repair=calling(convolve_as_torch(module, amounts)),
     )
 
 

@@ -13,7 +13,7 @@ from birdplane_keras.parity.kinds import layouts
 from birdplane_keras.parity.kinds.layouts import Joint, Turn
 
 Edit = Callable[[Any], None]  # changes a copy of the reference's module
-Mend = Callable[[Any], AbstractContextManager[None]]  # within it, a layer of the port is another
+Repair = Callable[[Any], AbstractContextManager[None]]  # within it, a layer of the port is another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Setting:
         theirs: Its value in the reference.
         fix: What to change in the port.
         edit: Gives the port's setting to a copy of the reference's module.
-        mend: Gives the reference's setting to the port's layer for a while; `None` where that cannot be done in place.
+        repair: Gives the reference's setting to the port's layer for a while; `None` where it cannot in place.
         coarse: Whether it rounds to a half type on the way, where the frameworks round differently.
     """
 
@@ -82,7 +82,7 @@ class Setting:
     theirs: str
     fix: str
     edit: Edit
-    mend: Mend | None = None
+    repair: Repair | None = None
     coarse: bool = False
 
 

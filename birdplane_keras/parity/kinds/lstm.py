@@ -26,7 +26,7 @@ def settings(layer: Any, module: Any) -> Iterator[Setting]:
             theirs="sigmoid, tanh",
             fix='keras.layers.LSTM(recurrent_activation="sigmoid", activation="tanh"), Keras\' default',
             edit=recurrent_activations(layer),
-            mend=lambda given: attributes_set(
+            repair=lambda given: attributes_set(
                 getattr(given, "cell", given),
                 recurrent_activation=keras.activations.sigmoid,
                 activation=keras.activations.tanh,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from birdplane_keras.parity.kinds.kind import Mend
+from birdplane_keras.parity.kinds.kind import Repair
 
 ABSENT = object()
 
@@ -37,11 +37,11 @@ def class_set(member: Any, other: type) -> Iterator[None]:
         object.__setattr__(member, "__class__", before)
 
 
-def setting(**values: Any) -> Mend:
+def setting(**values: Any) -> Repair:
     """Returns what sets attributes of a layer."""
     return lambda layer: attributes_set(layer, **values)
 
 
-def calling(function: Callable[..., Any]) -> Mend:
+def calling(function: Callable[..., Any]) -> Repair:
     """Returns what gives a layer another `call`: function(layer, inputs, ...)."""
     return lambda layer: attributes_set(layer, call=types.MethodType(function, layer))

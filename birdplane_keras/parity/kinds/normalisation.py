@@ -49,5 +49,5 @@ def epsilon(layer: Any, module: Any) -> Iterator[Setting]:
             theirs=f"{theirs:g}",
             fix=f"keras.layers.{type(layer).__name__}(epsilon={theirs:g})",
             edit=set_attribute("eps", layer.epsilon),
-            mend=setting(epsilon=theirs),
+            repair=setting(epsilon=theirs),
         )

@@ -25,7 +25,7 @@ def precision(layer: Any, module: Any) -> Iterator[Setting]:
             theirs="float32",
             fix=f'keras.layers.{type(layer).__name__}(..., dtype="float32")',
             edit=in_half(computed),
-            mend=lambda given: attributes_set(given, _dtype_policy=policy),
+            repair=lambda given: attributes_set(given, _dtype_policy=policy),
             coarse=True,
         )
 

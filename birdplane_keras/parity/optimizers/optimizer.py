@@ -18,7 +18,7 @@ CLOSE = 1e-6  # relative difference below which two settings are one number: Ker
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A difference between the rules of the two frameworks that no setting mends.
+    """A difference between the rules of the two frameworks that no setting fixes.
 
     Args:
         cause: What the diagnosis calls it.

@@ -49,7 +49,7 @@ class PortState:
     callbacks: Any
 
 
-Mend = Callable[["KerasHost"], contextlib.AbstractContextManager[Any]]  # changes the port for a while
+Repair = Callable[["KerasHost"], contextlib.AbstractContextManager[Any]]  # changes the port for a while
 
 
 class Guest(Protocol):
@@ -239,11 +239,11 @@ class KerasHost:
         torch.set_rng_state(self._random)
 
     @contextlib.contextmanager
-    def mended(self, mends: Iterable["Mend"]) -> Iterator[None]:
+    def repaired(self, repairs: Iterable["Repair"]) -> Iterator[None]:
         """Within it, the port is changed, and runs start from it as it then is; those made before cannot go on."""
         self.forget()
         start = self.start
-        with self.together([mend(self) for mend in mends]):
+        with self.together([repair(self) for repair in repairs]):
             self.start = self.save()
             try:
                 yield

@@ -97,7 +97,7 @@ def describe_verdict(report: Mapping[str, Any], sides: Mapping[str, str]) -> str
             return f"{sentence} The first rung that broke: {report['first_failure']['rung']}."
         return sentence
     accuracy = report["keras"]["validation_accuracy"]
-    return f"After {report['epochs']} epochs the model names {accuracy:.2%} of the validation images rightly."
+    return f"After {report['epochs']} epochs the model names {accuracy:.2%} of the validation images correctly."
 
 
 def describe_checks(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -1,0 +1,42 @@
+"""Plain, current English in what a person reads: short sentences, and none of the words that we dropped."""
+
+import argparse
+import importlib
+
+import pytest
+from documentation.prose import MOST_WORDS, ROOT, faults_of, pages
+
+from birdplane_keras.cli import COMMANDS
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_has_short_sentences_and_current_words(page):
+    assert faults_of(page.read_text()) == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_has_short_sentences_and_current_words(name):
+    module, declare, line = COMMANDS[name]
+    parser = argparse.ArgumentParser(prog=f"birdplane {name}")
+    getattr(importlib.import_module(f"birdplane_keras.commands.{module}"), declare)(parser)
+    helps = [action.help or "" for action in parser._actions]
+    assert faults_of("\n\n".join([line, parser.epilog or "", *helps])) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ".join(["word"] * (MOST_WORDS + 1)) + ".",
+        "- An item that can be mended.",
+        "He said it rightly.",
+        f"Short. But {' '.join(['long'] * MOST_WORDS)}, so it goes on. Short.",
+    ],
+)
+def test_a_fault_is_noticed(text):
+    """Negative control."""
+    assert len(faults_of(text)) == 1
+
+
+def test_code_and_tables_do_not_count():
+    long = " ".join(["word"] * (MOST_WORDS + 1))
+    assert faults_of(f"```\n{long} mend\n```\n\n| {long} mend |\n\nUse `mend`.") == []
