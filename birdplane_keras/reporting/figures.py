@@ -1,7 +1,7 @@
 """Pictures of a comparison, drawn from the content of its report."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from birdplane_keras.labels import CLASS_NAMES
 from birdplane_keras.parity.core.disk import write_atomically
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
@@ -103,30 +104,55 @@ def render_distances(report: Mapping[str, Any], trajectory: Mapping[str, Any]) -
     distances = trajectory["weight_distances"]
     epochs = np.array(distances["steps"]) * report["epochs"] / distances["steps"][-1]
     marker = "o" if len(epochs) < 3 else None
-    if distances["envelope"] is None and not any(distances["sides"]):
-        axis.text(0.5, 0.5, "0 bits differ at every checkpoint", ha="center", transform=axis.transAxes)
-        axis.set_xlim(1, max(2, epochs[-1]))
-    elif distances["envelope"] is None:  # the runs cannot be compared: one of them met a NaN
-        axis.plot(epochs, distances["sides"], color=COLOURS["keras"], marker=marker, label="Keras against PyTorch")
-        axis.set_yscale("log")
-        axis.legend(fontsize=8)
-    else:
-        envelope = np.maximum.accumulate(distances["envelope"])
-        label = "noise envelope: PyTorch against itself, weights moved by one ULP"
-        smallest = max(min(positive(distances["envelope"]) + positive(distances["sides"])) / 3, 1e-12)
-        axis.fill_between(epochs, smallest, envelope, color=COLOURS["envelope"], alpha=0.35, label=label)
-        axis.plot(epochs, distances["envelope"], color=COLOURS["envelope"], linewidth=1, marker=marker)
-        allowed = f"allowed: {distances['factor']:g} x the largest drift so far"
-        axis.plot(epochs, distances["factor"] * envelope, ":", color=COLOURS["envelope"], marker=marker, label=allowed)
-        axis.plot(epochs, distances["sides"], color=COLOURS["keras"], marker=marker, label="Keras against PyTorch")
-        axis.set_yscale("log")
-        axis.legend(fontsize=8, loc="lower right")
+    none_differs, factor = "0 bits differ at every checkpoint", distances["factor"]
+    sides, envelope = distances["sides"], distances["envelope"]
+    draw_distances(axis, epochs, sides, envelope, factor=factor, none_differs=none_differs, marker=marker)
     axis.set(xlabel="epoch", ylabel="largest difference of any weight", title="Distance between the weights")
     axis.grid(alpha=0.3)
     return figure
 
 
-def positive(values: list[float]) -> list[float]:
+def draw_distances(
+    axis: "Axes",
+    places: np.ndarray,
+    sides: Sequence[float],
+    envelope: Sequence[float] | None,
+    *,
+    none_differs: str,
+    factor: float | None = None,
+    marker: str | None = None,
+) -> None:
+    """Draws distances between the sides, inside the noise envelope where one was measured.
+
+    Args:
+        axis: To draw on.
+        places: (P,) epochs or steps.
+        sides: (P,) how far the sides are apart.
+        envelope: (P,) how far copies of the reference are apart from it.
+        none_differs: What to write where all distances are 0, which a log axis cannot show.
+        factor: How many times the largest drift so far is allowed; `None` where that is not judged here.
+        marker: For the points of a short line.
+    """
+    style: dict[str, Any] = {"color": COLOURS["keras"], "marker": marker, "label": "Keras against PyTorch"}
+    if envelope is None and not np.any(sides):
+        axis.text(0.5, 0.5, none_differs, ha="center", transform=axis.transAxes)
+        axis.set_xlim(1, max(2, places[-1]))
+        return
+    if envelope is not None:  # else the runs cannot be compared: one of them met a NaN
+        widest = np.fmax.accumulate(envelope)
+        label = "noise envelope: PyTorch against itself, weights moved by one ULP"
+        smallest = max(min(positive(envelope) + positive(sides)) / 3, 1e-12)
+        axis.fill_between(places, smallest, widest, color=COLOURS["envelope"], alpha=0.35, label=label)
+        axis.plot(places, envelope, color=COLOURS["envelope"], linewidth=1, marker=marker)
+        if factor is not None:
+            allowed = f"allowed: {factor:g} x the largest drift so far"
+            axis.plot(places, factor * widest, ":", color=COLOURS["envelope"], marker=marker, label=allowed)
+    axis.plot(places, sides, **style)
+    axis.set_yscale("log")
+    axis.legend(fontsize=8, loc="lower right")
+
+
+def positive(values: Sequence[float]) -> list[float]:
     """Returns the values above zero, which a log axis can show; one ULP of 1 where there is none."""
     return [value for value in values if value is not None and value > 0] or [2.0**-23]
 

@@ -18,6 +18,7 @@ from birdplane_keras.torch_plugin.attachment import AUDITS, PLUGIN_ATTRIBUTE, At
 from birdplane_keras.torch_plugin.entries import Entry
 from birdplane_keras.torch_plugin.errors import TorchPluginError, TorchPluginWarning
 from birdplane_keras.torch_plugin.explain import explain_attachment
+from birdplane_keras.torch_plugin.explanation import Explanation
 from birdplane_keras.torch_plugin.hooks import KINDS
 from birdplane_keras.torch_plugin.stock import refusal_of, stock_path
 
@@ -25,6 +26,7 @@ __all__ = [
     "ENGINES",
     "PROMISES",
     "Entry",
+    "Explanation",
     "TorchPluginError",
     "TorchPluginWarning",
     "attach",
@@ -143,11 +145,15 @@ def gradients_kept(model: keras.Model) -> Iterator[None]:
         attachment.settings.keep_gradients = before
 
 
-def explain(model: keras.Model) -> str:
-    """Returns in words what each step of an attached model runs on, what was rewritten, and why anything fell back."""
+def explain(model: keras.Model) -> Explanation:
+    """Returns in words what each step of an attached model runs on, what was rewritten, and why anything fell back.
+
+    Returns:
+        A string, which a notebook shows as HTML; its `plot()` draws what stock and traced steps took.
+    """
     attachment = vars(model).get(PLUGIN_ATTRIBUTE)
     if attachment is None:
-        return f"{model.name} is not attached: every step runs on Keras' stock path."
+        return Explanation(f"{model.name} is not attached: every step runs on Keras' stock path.", model.name)
     return explain_attachment(attachment)
 
 

@@ -4,11 +4,13 @@ import math
 
 from birdplane_keras.torch_plugin.attachment import Attachment
 from birdplane_keras.torch_plugin.entries import Entry
+from birdplane_keras.torch_plugin.explanation import Explanation, Timing
 from birdplane_keras.torch_plugin.hooks import KINDS
 
 
-def explain_attachment(attachment: Attachment) -> str:
+def explain_attachment(attachment: Attachment) -> Explanation:
     """Returns one paragraph per kind of step, and one item per signature of a batch."""
+    timings: list[Timing] = []
     engine = "fused or compiled, as measured" if attachment.chooses else attachment.engine
     lines = [f"{attachment.model.name} is attached, engine {engine}."]
     for kind in KINDS:
@@ -26,14 +28,17 @@ def explain_attachment(attachment: Attachment) -> str:
                 told.add(id(entry.step))
                 served = [each for each in entries if each.step is entry.step]
                 lines.append(f"{kind}, {served_words(served)}: {entry.step.engine}, {account_of(served)}.")
-                lines += [f"    {line}" for line in paid_back(served)]
+                timing = timing_of(served)
+                if timing is not None:
+                    timings.append(timing)
+                    lines.append(f"    {paid_back(timing, served)}")
                 if entry.choice is not None:
                     lines.append(f"    {entry.choice.describe()}")
                 lines += [f"    {line}" for line in entry.step.describe()]
         lines += [
             f"{kind}: each size has its own trace, because {why}." for why in attachment.families.refusals_of(kind)
         ]
-    return "\n".join(lines)
+    return Explanation("\n".join(lines), attachment.model.name, timings)
 
 
 def counted(number: int, what: str) -> str:
@@ -55,15 +60,25 @@ def account_of(served: list[Entry]) -> str:
     return f"{counted(steps, 'step')}{audited}, traced in {seconds:.2f} s"
 
 
-def paid_back(served: list[Entry]) -> list[str]:
-    """Returns a line on what a trace has saved, where audits have timed both kinds of step."""
+def timing_of(served: list[Entry]) -> Timing | None:
+    """Returns what a step took, stock and traced, in the mean over the batches of a trace that audits have timed."""
     timed = [entry for entry in served if entry.traced_seconds]
-    if not timed:
-        return []
-    stock = sum(entry.stock_seconds for entry in timed) / len(timed)
-    traced = sum(entry.traced_seconds for entry in timed) / len(timed)
+    if not timed or served[0].step is None:
+        return None
+    return Timing(
+        kind=served[0].kind,
+        batch=served_words(served),
+        engine=served[0].step.engine,
+        stock_seconds=sum(entry.stock_seconds for entry in timed) / len(timed),
+        traced_seconds=sum(entry.traced_seconds for entry in timed) / len(timed),
+    )
+
+
+def paid_back(timing: Timing, served: list[Entry]) -> str:
+    """Returns what a trace has saved in words."""
+    stock, traced = timing.stock_seconds, timing.traced_seconds
     steps, seconds, saved = sum(entry.steps for entry in served), sum(entry.seconds for entry in served), stock - traced
     each = f"a stock step took {1e3 * stock:.1f} ms, a traced one {1e3 * traced:.1f} ms"
     if saved <= 0:
-        return [f"time: {each}: nothing is saved"]
-    return [f"time: {each}; {saved * steps:.1f} s saved, break-even at step {math.ceil(seconds / saved):,}"]
+        return f"time: {each}: nothing is saved"
+    return f"time: {each}; {saved * steps:.1f} s saved, break-even at step {math.ceil(seconds / saved):,}"

@@ -2,8 +2,10 @@
 
 import gc
 import importlib
+import sys
 import textwrap
 import weakref
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ from birdplane_keras.parity.causes.apart import copies
 from birdplane_keras.parity.core.renderings import render_markdown, render_text
 from birdplane_keras.parity.programs.alignment import Known, measure, part
 from birdplane_keras.parity.programs.dispatched import value_of
+from birdplane_keras.parity.programs.frames import name_of
 from birdplane_keras.parity.programs.program import Program
 from birdplane_keras.parity.programs.recorded import record
 from birdplane_keras.parity.programs.recording import Recording
@@ -228,3 +231,13 @@ def test_the_page_draws_where_the_programs_part():
     assert "; on this side only" in page
     assert "scaled&lt;b&gt;" in page
     assert "scaled<b>" not in page
+
+
+def test_a_line_in_a_notebook_is_named_by_its_cell(monkeypatch):
+    cells = {"/tmp/ipykernel_1/2.py": ("Cell", "In[5]")}
+    shell = SimpleNamespace(compile=SimpleNamespace(format_code_name=cells.get))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert name_of("/tmp/ipykernel_1/2.py") == "In[5]"
+    assert name_of("/somewhere/port.py") == "port.py"
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))  # imported, and not at work
+    assert name_of("/tmp/ipykernel_1/2.py") == "2.py"

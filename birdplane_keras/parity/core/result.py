@@ -1,15 +1,21 @@
-"""What the judge found, as an object, and as files: the certificate, and the long series beside it. NumPy only."""
+"""What the judge found, as an object, and as files: the certificate, and the long series beside it. NumPy only.
+
+What draws a result, for a notebook, is imported when it is asked for.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from birdplane_keras.parity.core.check import Check, State, first_failure
 from birdplane_keras.parity.core.disk import write_atomically, write_json
 from birdplane_keras.parity.core.finding import Finding
 from birdplane_keras.parity.core.records import FORWARD_RUNGS
 from birdplane_keras.parity.core.renderings import render_junit, render_markdown, render_text
+
+if TYPE_CHECKING:
+    from birdplane_keras.reporting.inline_figure import InlineFigure
 
 VERSION = 1  # of the content; a key may be added within a version, none is renamed or removed
 CERTIFICATE_FILE = "certificate.json"
@@ -124,3 +130,28 @@ class Result:
 
     def __str__(self) -> str:
         return render_text(self.content())
+
+    def plot(self) -> "InlineFigure":
+        """Draws both sides' losses by step, and how far their weights are apart, with the noise envelope.
+
+        Where the forward pass failed, how far each layer is from the reference's.
+
+        Returns:
+            A Matplotlib figure without a background, which a notebook shows by itself.
+
+        Raises:
+            RequestError: There is neither: another rung before the trajectory failed, or the pair states no loss.
+        """
+        from birdplane_keras.reporting.notebook_figures import draw_result
+
+        return draw_result(self.content(), self.series())
+
+    def _repr_html_(self) -> str:
+        """Returns the verdict, what explains it and the ladder, as a notebook shows them."""
+        from birdplane_keras.reporting.notebook import render_result
+
+        return render_result(self.content())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Prints the verdict and what explains it where IPython shows text."""
+        printer.text(str(self))

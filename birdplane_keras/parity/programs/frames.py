@@ -1,6 +1,7 @@
 """The line of the user's own source, and the layer, that an operation comes of: read from the stack."""
 
 import linecache
+import sys
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -51,7 +52,15 @@ def line_at(frame: types.FrameType, caller: Line | None) -> Line:
     """Returns the line that a frame is at."""
     file, number = frame.f_code.co_filename, frame.f_lineno
     text = linecache.getline(file, number).strip()
-    return Line(file=Path(file).name, number=number, function=frame.f_code.co_name, text=text, caller=caller)
+    return Line(file=name_of(file), number=number, function=frame.f_code.co_name, text=text, caller=caller)
+
+
+def name_of(file: str) -> str:
+    """Returns what a person calls a file: its name, or a notebook's cell by its number."""
+    find_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = None if find_shell is None else find_shell()
+    cell = None if shell is None else shell.compile.format_code_name(file)
+    return Path(file).name if cell is None else cell[1]
 
 
 def layer_of(frame: types.FrameType, names: Mapping[int, str]) -> str:

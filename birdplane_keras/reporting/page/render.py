@@ -49,36 +49,45 @@ def render_page(
         details: What is in the pictures.
         trajectory: How the runs went, of `series.json`; `None` where nothing was trained, or one side alone.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = number
     sides = {side: name for side, name in SIDES.items() if report.get(side) is not None}
     trained = bool(sides) and all(report[side]["history"] for side in sides)
     charts = draw_charts(report, sides, trajectory)
     certificate = json.dumps(plain(report), indent=2, allow_nan=False)
-    return environment.get_template("page.html.jinja").render(
-        report=report,
-        sides=sides,
-        trained=trained,
-        title=describe_title(report),
-        sentence=describe_verdict(report, sides),
-        charts=charts,
-        chart_data={chart.id: chart.data() for chart in charts},
-        classes=CLASS_NAMES,
-        groups=group_pictures(details, sides) if trained else [],
-        ladder=describe_checks(report.get("checks", ())),
-        mosaics={
-            part: {side: picture_uri(mosaic(weights)) for side, weights in getattr(details, part).items()}
-            for part in ("first_layer", "learned")
-        },
-        units=max((len(weights) for weights in details.first_layer.values()), default=0),
-        seconds={side: median(report[side]["seconds_per_epoch"]) for side in sides} if trained else {},
-        certificate_name="certificate.json" if report["kind"] == "pair" else "report.json",
-        certificate_uri=f"data:application/json;base64,{base64.b64encode(certificate.encode()).decode()}",
-        style=Markup((ASSETS / "page.css").read_text()),
-        script=Markup((ASSETS / "page.js").read_text()),
+    return (
+        open_templates()
+        .get_template("page.html.jinja")
+        .render(
+            report=report,
+            sides=sides,
+            trained=trained,
+            title=describe_title(report),
+            sentence=describe_verdict(report, sides),
+            charts=charts,
+            chart_data={chart.id: chart.data() for chart in charts},
+            classes=CLASS_NAMES,
+            groups=group_pictures(details, sides) if trained else [],
+            ladder=describe_checks(report.get("checks", ())),
+            mosaics={
+                part: {side: picture_uri(mosaic(weights)) for side, weights in getattr(details, part).items()}
+                for part in ("first_layer", "learned")
+            },
+            units=max((len(weights) for weights in details.first_layer.values()), default=0),
+            seconds={side: median(report[side]["seconds_per_epoch"]) for side in sides} if trained else {},
+            certificate_name="certificate.json" if report["kind"] == "pair" else "report.json",
+            certificate_uri=f"data:application/json;base64,{base64.b64encode(certificate.encode()).decode()}",
+            style=Markup((ASSETS / "page.css").read_text()),
+            script=Markup((ASSETS / "page.js").read_text()),
+        )
     )
+
+
+def open_templates() -> jinja2.Environment:
+    """Returns the templates of HTML; what is filled in is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = number
+    return environment
 
 
 def describe_title(report: Mapping[str, Any]) -> str:
