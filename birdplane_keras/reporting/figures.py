@@ -115,8 +115,8 @@ def render_distances(report: Mapping[str, Any], trajectory: Mapping[str, Any]) -
 def draw_distances(
     axis: "Axes",
     places: np.ndarray,
-    sides: Sequence[float],
-    envelope: Sequence[float] | None,
+    sides: Sequence[float] | np.ndarray,
+    envelope: Sequence[float] | np.ndarray | None,
     *,
     none_differs: str,
     factor: float | None = None,
@@ -141,7 +141,7 @@ def draw_distances(
     if envelope is not None:  # else the runs cannot be compared: one of them met a NaN
         widest = np.fmax.accumulate(envelope)
         label = "noise envelope: PyTorch against itself, weights moved by one ULP"
-        smallest = max(min(positive(envelope) + positive(sides)) / 3, 1e-12)
+        smallest = max(min([*positive(envelope), *positive(sides)]) / 3, 1e-12)
         axis.fill_between(places, smallest, widest, color=COLOURS["envelope"], alpha=0.35, label=label)
         axis.plot(places, envelope, color=COLOURS["envelope"], linewidth=1, marker=marker)
         if factor is not None:
@@ -152,7 +152,7 @@ def draw_distances(
     axis.legend(fontsize=8, loc="lower right")
 
 
-def positive(values: Sequence[float]) -> list[float]:
+def positive(values: Sequence[float] | np.ndarray) -> list[float]:
     """Returns the values above zero, which a log axis can show; one ULP of 1 where there is none."""
     return [value for value in values if value is not None and value > 0] or [2.0**-23]
 

@@ -116,7 +116,7 @@ def numbers(values: Sequence[float | None]) -> np.ndarray:
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def mark(places: Sequence[int] | np.ndarray) -> str | None:
+def mark(places: Sequence[float] | np.ndarray) -> str | None:
     """Returns a marker where there are too few points to be seen as a line."""
     return "o" if len(places) < 3 else None
 
