@@ -23,7 +23,7 @@ def draw_result(content: Mapping[str, Any], series: Mapping[str, Any]) -> "Inlin
     """Returns what a result's series show.
 
     Of models that were trained: both sides' losses by step, and how far their weights are apart, with the noise
-    envelope. Where the forward pass failed: how far each layer is from the reference's, beside its tolerance.
+    envelope. Of others: how far each layer is from the reference's, beside its tolerance.
 
     Args:
         content: Of a certificate or a report.
@@ -46,7 +46,7 @@ def describe_end(content: Mapping[str, Any]) -> str:
     broken = content["first_failure"]
     if broken is not None:
         return f"one that ended before them, at the rung {broken['rung']}: print the result, which names the cause"
-    return "one of a forward pass that agrees, and trains nothing: give the pair a loss and an optimizer"
+    return "one that trains nothing, and for which no layers were compared: give the pair a loss and an optimizer"
 
 
 def draw_trajectory(trajectory: Mapping[str, Any], title: str) -> "InlineFigure":
@@ -82,7 +82,7 @@ def draw_layers(layers: Sequence[Mapping[str, Any]], title: str) -> "InlineFigur
         axis.set_xscale("log")
         some = f", {len(drawn)} of {len(layers)} comparisons" if len(drawn) < len(layers) else ""
         axis.set(xlabel="largest difference", title=f"Layers, what they receive (between) and make of it (alone){some}")
-        axis.legend()
+        axis.legend(markerscale=0.5)
     return figure
 
 
@@ -104,7 +104,9 @@ def draw_weights(axis: "Axes", distances: Mapping[str, Any]) -> None:
     places = np.asarray(sampled["steps"])
     none_differs = "0 after every step" if not any(distances["sides"]) else "0 in every weight of the sample"
     draw_distances(axis, places, numbers(sampled["sides"]), envelope, none_differs=none_differs, marker=mark(places))
-    if axis.get_legend() is not None:  # above the plot: within it, it would lie on the envelope
+    if axis.get_legend() is None:  # there is no line either, and no height to read
+        axis.set_yticks([])
+    else:  # above the plot: within it, it would lie on the envelope
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     axis.set(xlabel=f"step\n{describe_sample(sampled)}", ylabel="distance between the weights")
     axis.grid(alpha=0.3)

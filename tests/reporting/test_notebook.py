@@ -216,6 +216,7 @@ def test_bit_exact_sides_are_said_to_be_no_distance_apart():
     axis = matching().plot().axes[1]
     assert [text.get_text() for text in axis.texts] == ["0 after every step"]
     assert not axis.lines
+    assert not len(axis.get_yticks())
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap():
@@ -227,7 +228,7 @@ def test_a_loss_that_is_no_number_leaves_a_gap():
 def test_a_result_without_series_says_why_it_cannot_be_drawn():
     with pytest.raises(RequestError, match="received one that ended before them, at the rung forward"):
         diverged().plot()
-    with pytest.raises(RequestError, match="received one of a forward pass"):
+    with pytest.raises(RequestError, match="received one that trains nothing"):
         replace(matching(), trajectory=None).plot()
 
 

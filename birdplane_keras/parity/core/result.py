@@ -134,13 +134,13 @@ class Result:
     def plot(self) -> "InlineFigure":
         """Draws both sides' losses by step, and how far their weights are apart, with the noise envelope.
 
-        Where the forward pass failed, how far each layer is from the reference's.
+        Where nothing was trained, how far each layer is from the reference's.
 
         Returns:
             A Matplotlib figure without a background, which a notebook shows by itself.
 
         Raises:
-            RequestError: There is neither: another rung before the trajectory failed, or the pair states no loss.
+            RequestError: There is neither: a rung that compares no layers failed before the trajectory.
         """
         from birdplane_keras.reporting.notebook_figures import draw_result
 
