@@ -10,6 +10,10 @@ html_theme = "furo"
 html_title = project
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+default_role = "code"  # docstrings write names between single backticks
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence"]

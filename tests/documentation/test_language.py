@@ -4,9 +4,9 @@ import argparse
 import importlib
 
 import pytest
-from documentation.prose import MOST_WORDS, ROOT, faults_of, pages
 
 from birdplane_keras.cli import COMMANDS
+from documentation.prose import MOST_WORDS, ROOT, faults_of, pages
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda path: str(path.relative_to(ROOT)))
