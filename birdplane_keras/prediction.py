@@ -9,6 +9,7 @@ from scipy.special import softmax
 from birdplane_keras.data.inputs import normalize
 from birdplane_keras.errors import RequestError
 from birdplane_keras.files.keras_archive import load_keras
+from birdplane_keras.keras_warnings import own_warnings_ignored
 from birdplane_keras.labels import CLASS_NAMES
 from birdplane_keras.training import attached_logits_model
 
@@ -24,7 +25,8 @@ def predict_rows(model: keras.Model, rows: np.ndarray) -> np.ndarray:
     """
     filled = np.zeros((-(-len(rows) // ROWS_AT_A_TIME) * ROWS_AT_A_TIME, rows.shape[1]), np.float32)
     filled[: len(rows)] = rows
-    return np.asarray(model.predict(filled, batch_size=ROWS_AT_A_TIME, verbose=0))[: len(rows)]
+    with own_warnings_ignored():
+        return np.asarray(model.predict(filled, batch_size=ROWS_AT_A_TIME, verbose=0))[: len(rows)]
 
 
 class ImageClassifier:

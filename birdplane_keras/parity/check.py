@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.errors import PairError, first_line
+from birdplane_keras.keras_warnings import own_warnings_ignored
 from birdplane_keras.parity.causes.diagnose import diagnose
 from birdplane_keras.parity.core.check import first_failure
 from birdplane_keras.parity.core.judge import judge, verdict
@@ -53,7 +54,7 @@ def check_parity(pair: Pair, *, steps: int = 200, seed: int = 0) -> Result:
     settings = {"kind": "pair", "source": pair.source, "steps": steps, "seed": seed}
     pair = with_arrays(pair, steps if pair.trains else 1)
     try:
-        with memory_given_back(pair.torch_module):
+        with own_warnings_ignored(), memory_given_back(pair.torch_module):
             bench = PairBench(pair, seed) if pair.trains else ForwardBench(pair, seed)
             with bench.host.judged():
                 try_both(bench)
