@@ -19,7 +19,9 @@ _PUBLIC = {
     "load_data": "birdplane_keras.data",
     "build_model": "birdplane_keras.model",
     "train": "birdplane_keras.training",
-    "BirdPlaneClassifier": "birdplane_keras.classifier",
+    "BirdPlaneClassifier": "birdplane_keras.estimators",
+    "KerasDenseClassifier": "birdplane_keras.estimators",
+    "KerasDenseRegressor": "birdplane_keras.estimators",
 }
 __all__ = [*_PUBLIC, "BirdplaneError"]
 
