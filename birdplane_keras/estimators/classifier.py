@@ -49,7 +49,9 @@ class KerasDenseClassifier(ClassifierMixin, KerasDenseEstimator):
             standardised with the constants of CIFAR-10, as the presets do; anything else is read as it is. `None`: as
             it is. Mean and deviation are those of the first call's rows, without what is held out.
         engine: What a step runs on: `stock`, Keras as it is; `exact`, traced, rounds as PyTorch does; `fused`, traced,
-            with fewer passes over memory. `auto` is `stock` for less than 500 steps in all, and `exact` from there on.
+            with fewer passes over memory. `auto` is `stock` where all calls together make less than 500 steps (`epochs` times batches), and
+            `exact` from there on: `fit` of iris took 0.10 s on `stock` and 0.46 s on `exact` with 30 steps, 3.6 s and
+            1.9 s with 1000. A second fit with other numbers of rows may so differ by rounding.
         early_stopping: Whether `fit` holds rows out, ends once their score has not become better by `tol` in
             `n_iter_no_change` epochs in a row, and keeps the weights that scored best.
         tol: What counts as better; without early stopping, of the training loss. `None` for anything with early

@@ -58,7 +58,9 @@ def test_what_fit_has_not_seen_is_refused(some, fitted):
 def test_any_number_and_type_of_labels(labels, rng):
     codes = rng.integers(0, len(labels), 300)
     x = rng.normal(size=(300, 5)) + 3 * codes[:, None]
-    estimator = BirdPlaneClassifier((16,), learning_rate=0.1, epochs=20, random_state=0).fit(x, labels[codes])
+    estimator = BirdPlaneClassifier((16,), learning_rate=0.1, epochs=20, random_state=0, engine="stock").fit(
+        x, labels[codes]
+    )
     assert estimator.classes_.tolist() == sorted(labels.tolist())
     assert estimator.predict(x).dtype == labels.dtype
     assert estimator.score(x, labels[codes]) > 0.9
@@ -184,7 +186,7 @@ def test_it_works_in_pipelines_cross_validation_and_calibration(some):
 def test_permutation_importance_finds_the_column_that_matters(rng):
     x = rng.normal(size=(300, 4))
     y = (x[:, 2] > 0).astype(int)
-    estimator = BirdPlaneClassifier((8,), learning_rate=0.2, epochs=20, random_state=0).fit(x, y)
+    estimator = BirdPlaneClassifier((8,), learning_rate=0.2, epochs=20, random_state=0, engine="stock").fit(x, y)
     importance = permutation_importance(estimator, x, y, random_state=0).importances_mean
     assert importance.argmax() == 2
     assert importance[2] > 0.2 > np.abs(np.delete(importance, 2)).max()

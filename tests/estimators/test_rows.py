@@ -62,6 +62,7 @@ def test_auto_standardises_uint8_and_integer_images_by_the_training_pixels(few):
     dense = KerasDenseClassifier(8, epochs=2, tol=None, random_state=0)
     images = dense.fit(x, y).predict_proba(others)
     assert dense.n_features_in_ == 64
+    assert (dense._scaling.mean[0], dense._scaling.deviation[0]) == (x.mean(), x.std())
     for form in ("rows", "images of int32", "frame"):
         assert np.array_equal(probabilities(dense, form, x, y, others), images)
     with pytest.warns(UserWarning, match="received integers within 0..255 as int64"):
@@ -70,8 +71,6 @@ def test_auto_standardises_uint8_and_integer_images_by_the_training_pixels(few):
     for form in ("int64", "frame of int64"):
         asked = KerasDenseClassifier(8, epochs=2, tol=None, random_state=0, standardise="pixels")
         assert np.array_equal(probabilities(asked, form, x, y, others), images)
-    scaled = dense._scaling
-    assert (scaled.mean[0], scaled.deviation[0]) == (x.mean(), x.std())
 
 
 def test_features_are_standardised_each_by_the_rows_that_train(rng):
