@@ -126,8 +126,8 @@ class KerasDenseEstimator(NetworkTraining, ABC):
         )
         if whole and self.tol is not None and not watch.stopped and self.n_iter_ == self.epochs:
             warnings.warn(
-                f"expected tol={self.tol:g} to end training, received epochs={self.epochs} that still improve: "
-                "raise epochs or tol, or set tol=None",
+                f"expected tol={self.tol:g} to end training within epochs={self.epochs}, received no end: raise epochs "
+                "or tol, or set tol=None",
                 ConvergenceWarning,
                 stacklevel=3,
             )

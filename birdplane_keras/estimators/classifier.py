@@ -42,16 +42,16 @@ class KerasDenseClassifier(ClassifierMixin, KerasDenseEstimator):
             the last batch of an epoch, where it takes the size of that batch.
         batch_size: Rows in a step; the last batch of an epoch is smaller.
         epochs: Passes of `fit` over the rows, at most.
-        standardise: What the network reads of `X`. `auto`: uint8 rows, and images of any integer dtype, within 0..255
-            are pixels, from which the mean of all training pixels is taken, and which are divided by their deviation;
-            anything else is read as it is. `pixels`: the same with any `X`. `features`: so with each column by itself.
-            `cifar10`: 3072 integers within 0..255 in a row, of any integer dtype, or images (N, 32, 32, 3), are
-            standardised with the constants of CIFAR-10, as the presets do; anything else is read as it is. `None`: as
-            it is. Mean and deviation are those of the first call's rows, without what is held out.
+        standardise: What the network reads of `X`. `auto` takes uint8 rows, and images of any integer dtype within
+            0..255, for pixels: it subtracts the mean of all training pixels and divides by their deviation. It reads
+            anything else as it is. `pixels` does that with any `X`, `features` with each column by itself. `cifar10`
+            takes rows of 3072 integers within 0..255, of any integer dtype, or such images (N, 32, 32, 3), and
+            standardises them with the constants of CIFAR-10, as the presets do; it reads other rows as they are.
+            `None` reads all as it is. Mean and deviation are those of the first call's rows that train.
         engine: What a step runs on: `stock`, Keras as it is; `exact`, traced, rounds as PyTorch does; `fused`, traced,
-            with fewer passes over memory. `auto` is `stock` where all calls together make less than 500 steps (`epochs` times batches), and
-            `exact` from there on: `fit` of iris took 0.10 s on `stock` and 0.46 s on `exact` with 30 steps, 3.6 s and
-            1.9 s with 1000. A second fit with other numbers of rows may so differ by rounding.
+            with fewer passes over memory. `auto` is `stock` while all calls together make less than 500 steps
+            (`epochs` times batches), and `exact` from there on, so that the last bits may depend on that number.
+            `fit` of iris took 0.10 s on `stock` and 0.46 s on `exact` with 30 steps, 3.6 s and 1.9 s with 1000.
         early_stopping: Whether `fit` holds rows out, ends once their score has not become better by `tol` in
             `n_iter_no_change` epochs in a row, and keeps the weights that scored best.
         tol: What counts as better; without early stopping, of the training loss. `None` for anything with early

@@ -16,9 +16,11 @@ class KerasDenseRegressor(RegressorMixin, KerasDenseEstimator):
     """A stack of Dense layers on the mean squared error, trained through `model.fit()`, as a scikit-learn regressor.
 
     Parameters and attributes are those of `KerasDenseClassifier`, without `class_weight`, `classes_` and accuracy. The
-    loss of a step is the mean of `(y - prediction) ** 2` over rows and targets, with the penalty of `alpha`. `y` is not
-    scaled: for targets far from 1, take scikit-learn's `TransformedTargetRegressor` with a `StandardScaler`. `score`
-    and the score of held out rows are R².
+    loss of a step is the mean of `(y - prediction) ** 2` over rows and targets, with the penalty of `alpha`.
+    `MLPRegressor` halves the squares: half of this `alpha` has the same effect there, for one target.
+
+    `y` is not scaled: for targets far from 1, take scikit-learn's `TransformedTargetRegressor` with a `StandardScaler`.
+    `score` and the score of held out rows are R².
 
     Args:
         hidden_layers: Units of each hidden layer; an integer is one layer, `()` none, which is linear regression.

@@ -167,7 +167,7 @@ def standardise(scaling: Scaling, rows: np.ndarray) -> np.ndarray:
         ValueError: A number is beyond float32.
     """
     if scaling.kind == "cifar10":
-        return normalize(rows.astype(np.uint8).reshape(-1, *CIFAR_SHAPE))
+        return normalize(rows.astype(np.uint8, copy=False).reshape(-1, *CIFAR_SHAPE))
     with np.errstate(over="ignore"):
         if scaling.kind == "pixels":
             scaled = rows.astype(np.float32)

@@ -16,6 +16,7 @@ def by_hand(fitted, x):
     return x @ kernel + bias
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_attributes_are_those_of_scikit_learns_networks(classes):
     x, y = classes
     settings = {"activation": "tanh", "random_state": 0}
@@ -62,6 +63,7 @@ def test_auto_counts_the_steps_of_all_calls(classes, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_penalty_and_a_falling_rate_are_traced(optimizer, classes):
     x, y = classes

@@ -53,7 +53,7 @@ def test_training_ends_once_the_loss_stays(classes):
     assert ended.n_iter_ == len(ended.loss_curve_) == 4
     assert ended.best_loss_ == min(ended.loss_curve_)
     assert dense(epochs=7, n_iter_no_change=1).fit(*classes).n_iter_ == 7  # control: tol=None
-    with pytest.warns(ConvergenceWarning, match="received epochs=2 that still improve"):
+    with pytest.warns(ConvergenceWarning, match="to end training within epochs=2, received no end"):
         dense(epochs=2, tol=1e-4).fit(*classes)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -116,6 +116,7 @@ def test_each_optimizer_goes_its_own_way_and_an_object_is_cloned(classes):
     assert asked.model_.optimizer is not asked.optimizer
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_rate_falls_as_its_name_says(classes):
     def rate(**settings):
         fitted = dense(optimizer="sgd", epochs=4, **settings).fit(*classes)
