@@ -41,6 +41,7 @@ def test_early_stopping_ends_and_keeps_the_best_weights(classes):
     assert stopped.n_iter_ == len(scores) == len(keeping.kept) < 300
     assert stopped.best_validation_score_ == max(scores) > max(scores[-4:]) - 1e-9
     assert same(stopped.model_.get_weights(), keeping.kept[int(np.argmax(scores))])
+    assert not same(stopped.model_.get_weights(), keeping.kept[-1])
     assert len(stopped.history_["val_accuracy"]) == len(scores)
     assert np.allclose(stopped.history_["val_accuracy"], scores)
     whole = dense(epochs=stopped.n_iter_, validation_fraction=0.1, learning_rate=0.02).fit(*classes)  # control

@@ -42,7 +42,7 @@ def test_a_penalty_of_all_rows_is_ridge_regression(line):
 def test_a_curve_is_learned_and_early_stopping_watches_r_squared(rng):
     x = rng.uniform(-2, 2, (300, 1))
     y = np.sin(2 * x[:, 0])
-    settings = {"learning_rate": 0.02, "batch_size": 32, "random_state": 0}
+    settings = {"learning_rate": 0.02, "batch_size": 32, "random_state": 0, "engine": "stock"}
     fitted = KerasDenseRegressor(32, epochs=60, early_stopping=True, tol=0.02, **settings).fit(x, y)
     assert fitted.score(x, y) > 0.9 > LinearRegression().fit(x, y).score(x, y)
     assert fitted.n_iter_ == len(fitted.validation_scores_) < 60
