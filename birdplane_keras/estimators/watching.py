@@ -93,7 +93,7 @@ class Watch(keras.callbacks.Callback):
         """Returns whether the training loss is less by `tol` than it ever was."""
         loss, least = logs["loss"], self.record.least_loss
         self.record.least_loss = min(least, loss)
-        return loss <= least - self.tol
+        return loss < least and loss <= least - self.tol
 
     def _watch_score(self, score: float) -> bool:
         """Returns whether a score is better by `tol` than it ever was; the weights are kept if it is better at all."""
@@ -102,7 +102,7 @@ class Watch(keras.callbacks.Callback):
         if score > best:
             self.record.best_score = score
             self._best_weights = self.model.get_weights()
-        return score >= best + self.tol
+        return score > best and score >= best + self.tol
 
     def _lower_or_stop(self) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

@@ -49,6 +49,14 @@ def test_early_stopping_ends_and_keeps_the_best_weights(classes):
     assert same(whole.model_.get_weights(), keeping.kept[-1])
 
 
+def test_a_score_that_stays_as_it_is_is_no_better(rng):
+    y = np.arange(120) % 2
+    x = y[:, None] * 9 + rng.normal(size=(120, 2))  # all right from an early epoch on
+    stopped = dense(epochs=60, early_stopping=True, tol=None, n_iter_no_change=3, learning_rate=0.05).fit(x, y)
+    assert stopped.n_iter_ < 60
+    assert stopped.validation_scores_[-4:] == [1.0] * 4
+
+
 def test_training_ends_once_the_loss_stays(classes):
     ended = dense(epochs=50, tol=10.0, n_iter_no_change=3).fit(*classes)  # nothing improves so much but the first
     assert ended.n_iter_ == len(ended.loss_curve_) == 4
