@@ -24,6 +24,7 @@ COMMANDS = {  # name -> module in birdplane_keras.commands, function that declar
     "faults": ("faults", "add_arguments", "run the judge on planted mistakes and clean pairs, and say what it found"),
     "hunt": ("hunt", "add_arguments", "draw trainings, and run each with stock Keras and with the torch plugin"),
     "mutants": ("mutants", "add_arguments", "draw pairs and mistakes, and say how the judge does on them"),
+    "peers": ("peers", "add_arguments", "apply what others check a port with to planted mistakes and clean pairs"),
     "zoo": ("zoo", "add_arguments", "judge pairs of other people's models, and say what differs"),
     "convert": ("convert", "add_convert_arguments", "write Python that carries a pair's weights over, and back"),
     "mapping": ("convert", "add_mapping_arguments", "print which weight of a pair is which, as Python to paste"),
@@ -85,6 +86,15 @@ def mutants(argv: list[str] | None = None) -> int:
     from birdplane_keras.commands.mutants import add_arguments
 
     parser = OneLineParser(prog="mutants.py", description="Draw pairs and mistakes, and judge the judge by them.")
+    add_arguments(parser)
+    return run(parser, argv)
+
+
+def peers(argv: list[str] | None = None) -> int:
+    """Runs `scripts/peers.py`; returns 0, 1 where our own judge was wrong about a pair, 2 for an unusable request."""
+    from birdplane_keras.commands.peers import add_arguments
+
+    parser = OneLineParser(prog="peers.py", description="Apply what others check a port with to planted mistakes.")
     add_arguments(parser)
     return run(parser, argv)
 

@@ -16,6 +16,8 @@ ZOO_MARKS = ("<!-- zoo: written by scripts/zoo.py -->", "<!-- end of the zoo -->
 EXAMPLE_MARKS = "<!-- example: begin, written by scripts/faults.py -->", "<!-- example: end -->"
 CAUSES_MARKS = "<!-- causes: begin, written by scripts/faults.py -->", "<!-- causes: end -->"
 FAULTS_MARKS = "<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->"
+PEERS_MARKS = ("<!-- peers: begin, written by scripts/peers.py -->", "<!-- peers: end -->")
+PEERS_LIMITS_MARKS = ("<!-- limits of peers: begin, written by scripts/peers.py -->", "<!-- limits of peers: end -->")
 COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
 SIDES = {"torch": "PyTorch", "keras": "Keras"}
 

@@ -190,7 +190,7 @@ def test_every_command_has_help_with_an_example(name, capsys):
 def test_the_commands_are_those_of_the_readme(capsys):
     status, printed, _ = outcome(cli.main, ["--help"], capsys)
     assert status == 0
-    wanted = "data train evaluate predict compare show parameters shift export faults hunt mutants zoo "
+    wanted = "data train evaluate predict compare show parameters shift export faults hunt mutants peers zoo "
     wanted += "convert mapping report"
     assert list(cli.COMMANDS) == wanted.split()
     assert all(f"\n    {name}" in printed for name in wanted.split())

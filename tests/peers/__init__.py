@@ -1,0 +1,1 @@
+"""What others check a port with, on planted mistakes and right ports."""
