@@ -93,6 +93,7 @@ def judge_all(arguments: argparse.Namespace, judged: Mapping[str, Any], console:
 
     from birdplane_keras.catalogue.records import Clean, Fault
     from birdplane_keras.catalogue.registry import CLEAN, FAULTS
+    from birdplane_keras.parity.check import describe_environment
     from birdplane_keras.peers.drawn import judge_drawn
     from birdplane_keras.peers.judging import draw, judge_entry
 
@@ -106,7 +107,7 @@ def judge_all(arguments: argparse.Namespace, judged: Mapping[str, Any], console:
             entries += judge_drawn(arguments.seed, number, judged)
     return {
         "date": datetime.date.today().isoformat(),
-        "environment": environment(),
+        "environment": describe_environment(FAULTS[0].make(0)),
         "catalogue": {"fault": len(FAULTS), "clean": len(CLEAN)},
         "seed": arguments.seed,
         "methods": list(methods()),
@@ -114,20 +115,12 @@ def judge_all(arguments: argparse.Namespace, judged: Mapping[str, Any], console:
     }
 
 
-def environment() -> dict[str, str]:
-    """Returns what the figures depend on."""
-    import keras
-    import torch
-
-    return {"torch": torch.__version__, "keras": keras.__version__, "device": "cpu"}
-
-
-def methods() -> Iterator[dict[str, str]]:
+def methods() -> Iterator[dict[str, Any]]:
     """Yields what there is to say of each method."""
     from birdplane_keras.peers.registry import METHODS
 
     for method in METHODS:
-        yield {name: getattr(method, name) for name in ("name", "title", "compares", "tells", "limits")}
+        yield {name: getattr(method, name) for name in ("name", "title", "compares", "tells", "limits", "together")}
 
 
 def is_wrong(entry: Mapping[str, Any]) -> bool:

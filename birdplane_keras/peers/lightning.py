@@ -64,6 +64,7 @@ METHODS = (
         compares=f"losses of {EPOCHS} epochs to five decimals, then weights bit by bit, as Fabric's test does",
         tells="an epoch or a weight",
         limits=f"{LIMITS} Two frameworks round in ways of their own, so right ports fail.",
+        together=False,
         run=lambda pair: compare_trainings(pair, equal_as_tensors),
     ),
 )

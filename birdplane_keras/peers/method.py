@@ -29,6 +29,7 @@ class Method:
         compares: What it compares, and how far apart that may be.
         tells: What it shows of a difference, where it finds one: a place, not a cause.
         limits: What it does not see, and how it is emulated here.
+        together: Whether it counts in the row of all methods together: one that accuses most right ports does not.
         run: Returns the first difference, `None` where the check passes.
     """
 
@@ -37,4 +38,5 @@ class Method:
     compares: str
     tells: str
     limits: str
+    together: bool = True
     run: Callable[[Prepared], Difference | None]

@@ -15,9 +15,10 @@ def compare_runners(pair: Prepared) -> Difference | None:
     """Compares outputs as `CompareFunc.simple` does at its defaults.
 
     Documents: shapes must match; an element fails where it is further than 1e-5 from the other absolutely and
-    relatively, NaN included. Outputs of the first runner are looked up in the second by name, else by their place; one
-    that is not found is skipped with a warning.
-    Emulated: the same rules on the same outputs; the reference is the first runner.
+    relatively, NaN included. Outputs of the first runner are looked up in the second by name, by a part of a name, and
+    by their place; one that is not found is skipped with a warning.
+    Emulated: the same rules on the same outputs; the reference is the first runner. Outputs in a tuple have no names
+    of their own, so their place decides.
     Limits: a forward pass only; an output that the port lacks is skipped; the place is an output.
     """
     theirs, ours = pair.outputs

@@ -14,10 +14,10 @@ OURS = {
 }
 ANY = {
     "name": "any",
-    "title": "any of the above",
-    "compares": "all that the rows above compare",
+    "title": "any of the above, without the bits",
+    "compares": "all that the rows above compare, but for the comparison in bits",
     "tells": "what the first of them tells",
-    "limits": "Nobody runs them all; the row says what is within their reach together.",
+    "limits": "Nobody runs them all. The row says what is within their reach together.",
 }
 HEADINGS = {  # kind of entry: what its column is called
     "fault": "caught of {} mistakes",
@@ -43,18 +43,24 @@ def methods_of(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*content["methods"], ANY, OURS]
 
 
-def state_of(entry: Mapping[str, Any], method: str) -> str:
-    """Returns what a method made of an entry: `caught`, `passed` or `not run`."""
+def state_of(entry: Mapping[str, Any], method: str, together: Sequence[str] = ()) -> str:
+    """Returns what a method made of an entry: `caught`, `passed` or `not run`.
+
+    Args:
+        entry: That could be prepared.
+        method: Its name, `ours`, or `any` of several.
+        together: The names of these.
+    """
     if method == "ours":
         return "caught" if entry["ours"]["caught"] else "passed"
     if method == "any":
-        return "caught" if any(each["state"] == "caught" for each in entry["methods"].values()) else "passed"
+        return "caught" if any(state_of(entry, each) == "caught" for each in together) else "passed"
     return str(entry["methods"][method]["state"])
 
 
-def count(entries: Sequence[Mapping[str, Any]], method: str) -> str:
+def count(entries: Sequence[Mapping[str, Any]], method: str, together: Sequence[str]) -> str:
     """Returns how many entries a method accuses; of how many, where it was not run on all."""
-    states = [state_of(entry, method) for entry in entries]
+    states = [state_of(entry, method, together) for entry in entries]
     ran = sum(state != "not run" for state in states)
     caught = sum(state == "caught" for state in states)
     return str(caught) if ran == len(entries) else f"{caught} of {ran}"
@@ -70,11 +76,12 @@ def table_of(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
     Args:
         content: Of `peers.json`: `date`, `environment`, `catalogue` (kind -> how many there are), `seed`, `methods`
-            (`name`, `title`, `compares`, `tells`, `limits`) and `entries`, as `judge_entry` returns them.
+            (`name`, `title`, `compares`, `tells`, `limits`, `together`) and `entries`, as `judge_entry` returns them.
     """
+    together = [each["name"] for each in content["methods"] if each["together"]]
     groups = {kind: prepared_entries(content, kind) for kind in kinds_of(content)}
     headings = [HEADINGS[kind].format(len(entries)) for kind, entries in groups.items()]
-    rows = [[count(entries, each["name"]) for entries in groups.values()] for each in methods_of(content)]
+    rows = [[count(entries, each["name"], together) for entries in groups.values()] for each in methods_of(content)]
     if "fault" in groups:
         headings.insert(1, "cause named")
         for each, row in zip(methods_of(content), rows, strict=True):
@@ -131,7 +138,7 @@ def draw_table(content: Mapping[str, Any]) -> Table:
     headings, rows = table_of(content)
     table = Table()
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
+        table.add_column(heading, justify="right" if place else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell.replace("`", "").replace("**", "") for cell in row))
     return table
@@ -141,7 +148,7 @@ def draw_entry(entry: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]) -
     """Returns what every method made of one entry, for a terminal."""
     table = Table(title=entry["name"], caption=entry["mistake"] or "a right port")
     for heading in ("check", "", "place", "it says"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for method in methods:
         found = entry["methods"][method["name"]]
         table.add_row(method["title"].replace("`", ""), found["state"], found["place"], found["text"])

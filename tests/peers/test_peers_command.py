@@ -12,7 +12,10 @@ from birdplane_keras.peers.judging import draw
 from birdplane_keras.reporting.markdown import PEERS_LIMITS_MARKS, PEERS_MARKS
 from birdplane_keras.reporting.peers import render_peers, table_of
 
-METHODS = [{"name": n, "title": f"check {n}", "compares": "all", "tells": "little", "limits": "many"} for n in "ab"]
+METHODS = [
+    {"name": n, "title": f"check {n}", "compares": "all", "tells": "little", "limits": "many", "together": n == "a"}
+    for n in "ab"
+]
 
 
 def entry(kind, *states, caught=True, named=True, error="", name="one"):
@@ -45,7 +48,7 @@ def test_the_table_counts_what_each_method_says():
     assert headings == ["check", "caught of 2 mistakes", "cause named", "false alarms of 1"]
     assert rows[0] == ["check a", "1", "0", "1"]
     assert rows[1] == ["check b", "0 of 1", "0", "0"]
-    assert rows[2] == ["any of the above", "1", "0", "1"]
+    assert rows[2] == ["any of the above, without the bits", "1", "0", "1"]
     assert rows[3][1:] == ["2", "1", "0"]
 
 
@@ -62,7 +65,7 @@ def test_mutants_have_columns_of_their_own():
     found = content(*FOUND["entries"], entry("right", "passed", "passed"), entry("mutant", "passed", "caught"))
     headings, rows = table_of(found)
     assert headings[-2:] == ["caught of 1 mutants", "false alarms of their 1 right ports"]
-    assert rows[1][-2:] == ["1", "0"]
+    assert [row[-2:] for row in rows] == [["0", "0"], ["1", "0"], ["0", "0"], ["1", "1"]]
     assert "1 mutants of 1 pairs drawn with seed 7" in render_peers(found)
 
 
