@@ -1,7 +1,7 @@
 """Applies what others check a port with to the catalogue of planted mistakes. See `--help`.
 
 The README's table, and the longer one of the documents, which has each method's limits:
-python scripts/peers.py --mutants 100 --seed 0 --out results/peers --readme README.md docs/peers.md
+python scripts/peers.py --mutants 100 --seed 0 --out results/peers --tables README.md docs/explanation/peers.md
 """
 
 import sys

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judged", type=Path, metavar="FILE", help=f"an earlier {FILE}: what our judge said is in it")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"a folder for {FILE}, with every answer")
     parser.add_argument(
-        "--readme", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
     )
     parser.set_defaults(command=peers_command)
     parser.epilog = (
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def peers_command(arguments: argparse.Namespace) -> int:
     """Applies every method to the catalogue, and writes what was found."""
     check_request(arguments)
-    documents = {path: read_document(path) for path in arguments.readme}
+    documents = {path: read_document(path) for path in arguments.tables}
     from rich.console import Console
 
     from birdplane_keras.peers.judging import read_judged
@@ -81,7 +81,7 @@ def read_document(path: Path) -> str:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"expected --readme with a document to rewrite, received «{error}»") from error
+        raise RequestError(f"expected --tables with a document to rewrite, received «{error}»") from error
     if not any(all(mark in text for mark in marks) for marks in (PEERS_MARKS, PEERS_LIMITS_MARKS)):
         raise RequestError(f"expected the marks {PEERS_MARKS[0]!r} and {PEERS_MARKS[1]!r} in {path}, received none")
     return text

@@ -86,7 +86,7 @@ def test_a_draw_is_the_same_for_a_seed_and_keeps_the_order():
         (["--faults", "0"], "--faults of at least 1"),
         (["--mutants", "-1"], "--mutants of at least 0"),
         (["--judged", "missing.json"], "missing.json"),
-        (["--readme", "missing.md"], "missing.md"),
+        (["--tables", "missing.md"], "missing.md"),
     ],
 )
 def test_an_unusable_request_is_one_line_and_status_2(flags, told, capsys):
@@ -98,7 +98,7 @@ def test_an_unusable_request_is_one_line_and_status_2(flags, told, capsys):
 def test_a_document_without_marks_is_not_rewritten(tmp_path, capsys):
     document = tmp_path / "plain.md"
     document.write_text("no marks\n")
-    assert peers(["--readme", str(document)]) == 2
+    assert peers(["--tables", str(document)]) == 2
     assert document.read_text() == "no marks\n"
     assert "expected the marks" in capsys.readouterr().err
 
@@ -109,7 +109,7 @@ def test_documents_are_rewritten_between_the_marks(tmp_path, monkeypatch, capsys
     short.write_text("before\n" + old[0])
     both.write_text(old[1] + "between\n" + old[0] + "after\n")
     monkeypatch.setattr(judging, "judge_entry", lambda each, judged: fake(each))
-    arguments = ["--faults", "2", "--out", str(tmp_path / "out"), "--readme", str(short), str(both)]
+    arguments = ["--faults", "2", "--out", str(tmp_path / "out"), "--tables", str(short), str(both)]
     assert peers(arguments) == 0
     assert short.read_text().startswith("before\n" + PEERS_MARKS[0])
     assert [text.count("| check |") for text in (short.read_text(), both.read_text())] == [1, 2]
