@@ -262,7 +262,7 @@ def test_in_another_environment_the_last_bits_may_differ_and_the_verdict_may_not
     moved = {**later, "hashes": {"torch_data": "d" * 64}}
     assert len(compare_certificates(before, moved)) == 1
     assert describe_changes(before, later) == "torch 2.13 then, 2.14 now"
-    assert describe_changes({**before, "environment": {}}, later) == "torch not told then, 2.14 now"
+    assert describe_changes({**before, "environment": {}}, later) == "torch not stated then, 2.14 now"
     assert compare_certificates({**before, "hashes": {}}, later) == ["torch data was nothing and is aaaaaaaaaaaa"]
 
 
