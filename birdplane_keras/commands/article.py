@@ -44,14 +44,15 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_parameters_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares whose parameters to count."""
-    parser.add_argument("--preset", default="narrow", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
+    known = f"one of {', '.join(PRESETS)} (default: narrow)"
+    parser.add_argument("--preset", default="narrow", metavar="NAME", help=known)
     parser.set_defaults(command=parameters_command)
     parser.epilog = "example: birdplane parameters --preset wide"
 
 
 def add_shift_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares which presets to try on shifted images."""
-    known = f"one or more of {', '.join(PRESETS)}"
+    known = f"one or more of {', '.join(PRESETS)} (default: narrow)"
     parser.add_argument("--preset", nargs="+", default=["narrow"], metavar="NAME", help=known)
     pixels = f"the largest shift in pixels (default: {LARGEST_SHIFT})"
     parser.add_argument("--largest", type=int, default=LARGEST_SHIFT, metavar="N", help=pixels)

@@ -15,6 +15,16 @@ def test_a_page_has_short_sentences_and_current_words(page):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_says_what_holds_where_an_option_is_left_out(name):
+    module, declare, _ = COMMANDS[name]
+    parser = argparse.ArgumentParser(prog=f"birdplane {name}")
+    getattr(importlib.import_module(f"birdplane_keras.commands.{module}"), declare)(parser)
+    silent = (None, argparse.SUPPRESS, False, [], ())
+    told = [a for a in parser._actions if a.option_strings and a.default not in silent]
+    assert [a.option_strings for a in told if str(a.default) not in a.help and "default" not in a.help] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_has_short_sentences_and_current_words(name):
     module, declare, line = COMMANDS[name]
     parser = argparse.ArgumentParser(prog=f"birdplane {name}")
