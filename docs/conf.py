@@ -19,8 +19,8 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
-# What scikit-learn adds to every estimator; its own documentation describes them.
-HIDDEN = "set_fit_request, set_partial_fit_request, set_predict_request, set_score_request"
+# What scikit-learn adds to every estimator, which its own documentation describes; and what a docstring lists already.
+HIDDEN = "set_fit_request, set_partial_fit_request, set_predict_request, set_score_request, classes_"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures stay short; docstrings say what each argument is
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True, "exclude-members": HIDDEN}

@@ -16,6 +16,7 @@ from birdplane_keras.estimators.optimizers import Rate
 from birdplane_keras.estimators.rows import check_alike, fit_scaling, hint_at_pixels, look_at, standardise
 from birdplane_keras.estimators.settings import check_settings, held_out_fraction
 from birdplane_keras.estimators.training import NetworkTraining
+from birdplane_keras.keras_warnings import own_warnings_ignored
 from birdplane_keras.prediction import predict_rows
 
 ReadTargets = Callable[[np.ndarray, bool], tuple[np.ndarray, int]]
@@ -87,6 +88,7 @@ class KerasDenseEstimator(NetworkTraining, ABC):
     def _split(self, targets: np.ndarray, fraction: float) -> list[np.ndarray]:
         """Returns which rows train, and which are held out."""
 
+    @own_warnings_ignored()
     def _learn(self, X, y, sample_weight: Any, read_targets: ReadTargets, *, whole: bool, **checks: Any) -> None:
         """Trains on rows.
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import torch
 
+from birdplane_keras.keras_warnings import own_warnings_ignored
 from birdplane_keras.model import add_dense_layers, initial_seeds
 
 KERAS_NAMES = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's; its others are Keras' own
@@ -76,11 +77,13 @@ def set_penalty(model: keras.Sequential, factor: float) -> None:
         layer.kernel_regularizer = layer.kernel.regularizer = keras.regularizers.L2(factor) if factor else None
 
 
+@own_warnings_ignored()
 def weights_of(model: keras.Sequential, kind: str) -> list[np.ndarray]:
     """Returns copies of all kernels, (in, out) float32 each, or of all biases, (out,)."""
     return [keras.ops.convert_to_numpy(getattr(layer, kind)).copy() for layer in model.layers]
 
 
+@own_warnings_ignored()
 def forward(model: keras.Sequential, rows: torch.Tensor) -> np.ndarray:
     """Returns a model's outputs for rows (N, inputs) in few calls: for a score between two epochs."""
     with torch.no_grad():

@@ -31,6 +31,7 @@ from birdplane_keras.estimators.optimizers import (
 )
 from birdplane_keras.estimators.rows import Scaling
 from birdplane_keras.estimators.watching import Record, Watch
+from birdplane_keras.keras_warnings import own_warnings_ignored
 
 
 class NetworkTraining(FittedAttributes, BaseEstimator):
@@ -57,6 +58,7 @@ class NetworkTraining(FittedAttributes, BaseEstimator):
     n_features_in_: int
     seed_: int
 
+    @own_warnings_ignored()
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "model_" in state:
