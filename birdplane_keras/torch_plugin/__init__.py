@@ -48,7 +48,7 @@ def attach(
     strict: bool = False,
     audit: str = "auto",
     traces: int = 8,
-    promise: str = "bits",
+    promise: str | None = None,
 ) -> keras.Model:
     """Makes a model run its steps from traces, and returns it.
 
@@ -70,20 +70,23 @@ def attach(
             copies of what the step writes.
         traces: How many traces of a kind of step (train, test, predict) are held at most. Each shape of a batch, and
             each value of what the step reads from Python, needs its own; what is beyond runs on the stock path.
-        promise: What an engine that is not named must keep: `bits`, those of PyTorch, which `exact` alone does; or
-            `rounding`: a step is `fused`, and once its steps have taken ten times what tracing took, `compiled` is
-            tried, ten steps of each are timed in turns, and the faster stays. `explain` says what was measured.
+        promise: What an engine that is not named must keep; `None` for `bits`. `bits`, those of PyTorch, which `exact`
+            alone does; or `rounding`: a step is `fused`, and once its steps have taken ten times what tracing took,
+            `compiled` is tried, ten steps of each are timed in turns, and the faster stays. `explain` says what was
+            measured.
 
     Raises:
         TypeError: Not a Keras model.
-        ValueError: An unknown engine, audit or promise, no trace allowed, or Keras runs on another backend.
+        ValueError: An unknown engine, audit or promise, an engine and a promise, no trace, or another backend of Keras.
         TorchPluginError: With `strict`, the model cannot be traced.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"expected a keras.Model, received a {type(model).__name__}")
-    if promise not in PROMISES:
+    if promise not in (None, *PROMISES):
         raise ValueError(f"expected a promise among {', '.join(PROMISES)}, received {promise!r}")
-    if engine is None and promise == "bits":
+    if engine is not None and promise is not None:
+        raise ValueError(f"expected an engine or a promise, received engine={engine!r} and promise={promise!r}")
+    if engine is None and promise != "rounding":
         engine = "exact"
     if engine is not None and engine not in ENGINES:
         raise ValueError(f"expected an engine among {', '.join(ENGINES)}, received {engine!r}")

@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from birdplane_keras.torch_plugin.errors import (
     TooLargeError,
     TorchPluginError,
     TorchPluginWarning,
+    level_of_user,
 )
 from birdplane_keras.torch_plugin.families import Families
 from birdplane_keras.torch_plugin.hooks import KINDS, Hooks
@@ -63,6 +65,7 @@ class Attachment:
         self.settings = Settings(keep_gradients=engine == "exact")
         self.entries = Entries(most=traces)
         self._hooks = Hooks(model, self.audits, self.entries, self._start)
+        self.modes: Counter[tuple[str, str]] = Counter()  # kind, which mode of PyTorch was on -> steps made stock
         self.refused: dict[str, str] = {}  # kind -> reason, where the model itself cannot be traced
         self._stock: dict[str, Callable] = {}
         self._said: set[tuple[str, str]] = set()
@@ -109,6 +112,7 @@ class Attachment:
         try:
             mode = mode_that_is_on(kind)
             if mode is not None:
+                self.modes[kind, mode] += 1
                 raise NotTraceableError(mode)
             key = (kind, signature(flatten(data, leaves), leaves))
         except NotTraceableError as reason:
@@ -282,4 +286,4 @@ class Attachment:
             raise TorchPluginError(f"attached with strict=True: {message}")
         if (kind, message) not in self._said:
             self._said.add((kind, message))
-            warnings.warn(f"torch_plugin: {message}", TorchPluginWarning, stacklevel=2)
+            warnings.warn(f"torch_plugin: {message}", TorchPluginWarning, stacklevel=level_of_user())

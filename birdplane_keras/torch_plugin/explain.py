@@ -17,8 +17,13 @@ def explain_attachment(attachment: Attachment) -> Explanation:
         entries = [entry for entry in attachment.entries if entry.kind == kind]
         if kind in attachment.refused:
             lines.append(f"{kind}: stock path, because {attachment.refused[kind]}.")
-        elif not entries:
+        elif not entries and not any(of_kind == kind for of_kind, _ in attachment.modes):
             lines.append(f"{kind}: no batch yet.")
+        lines += [
+            f"{kind}: stock path, {counted(steps, 'step')}, because {mode}."
+            for (of_kind, mode), steps in attachment.modes.items()
+            if of_kind == kind
+        ]
         told: set[int] = set()
         for entry in entries:
             steps = entry.steps
@@ -81,4 +86,5 @@ def paid_back(timing: Timing, served: list[Entry]) -> str:
     each = f"a stock step took {1e3 * stock:.1f} ms, a traced one {1e3 * traced:.1f} ms"
     if saved <= 0:
         return f"time: {each}: nothing is saved"
-    return f"time: {each}; {saved * steps:.1f} s saved, break-even at step {math.ceil(seconds / saved):,}"
+    paid = f"{saved * steps:.1f} s saved for {seconds:.1f} s of tracing"
+    return f"time: {each}; {paid}, break-even at step {math.ceil(seconds / saved):,}"

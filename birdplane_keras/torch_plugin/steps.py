@@ -95,6 +95,9 @@ class Step(StepAccount):
             lay_out=partial(lay_out_in_order, model) if engine == "compiled" else None,
         )
         self.compile_refusal = self._forward_trace.compile_refusal
+        if self.compile_refusal:
+            self.engine = "fused"
+            self.notes.append(f"not compiled, because {self.compile_refusal}")
         lay_out_in_order(model, self._forward_trace.turned)
         outputs = self._forward_trace.outputs
         found = [self._forward_trace.guards, guards_of_names(model, self._step_names())]

@@ -135,7 +135,7 @@ def test_pytorchs_compiler_is_tried_and_timed(monkeypatch):
     assert_as_stock(model)
 
 
-@pytest.mark.parametrize("promise", ["speed", None])
+@pytest.mark.parametrize("promise", ["speed", 1])
 def test_an_unknown_promise_is_told(promise):
     with pytest.raises(ValueError, match="expected a promise among bits, rounding"):
         torch_plugin.attach(network(), promise=promise)

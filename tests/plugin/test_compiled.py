@@ -61,7 +61,7 @@ def test_memory_that_lies_otherwise_is_compiled_anew():
     assert len(entries(model, "train")) == 2
 
 
-def test_without_a_compiler_it_runs_as_fused_aloud(monkeypatch):
+def test_without_a_compiler_it_runs_as_fused_with_a_warning(monkeypatch):
     def fail(*_):
         raise NotTraceableError("PyTorch's compiler cannot compile it (of a test)")
 
@@ -69,6 +69,9 @@ def test_without_a_compiler_it_runs_as_fused_aloud(monkeypatch):
     with pytest.warns(TorchPluginWarning, match=r"runs as in the engine `fused`, because PyTorch's compiler cannot"):
         model = trained("compiled")
     assert "compiled" not in entries(model, "train")[0].step.rewrites
+    told = torch_plugin.explain(model)
+    assert ": fused, " in told
+    assert "not compiled, because PyTorch's compiler cannot compile it (of a test)" in told
     assert_as_stock(model)
     with pytest.raises(TorchPluginError, match="of a test"):
         trained("compiled", strict=True)
