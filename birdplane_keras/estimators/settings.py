@@ -1,10 +1,12 @@
 """The parameters of an estimator, checked when `fit` is called, as scikit-learn does."""
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
 import keras
 import numpy as np
+import torch
 
 from birdplane_keras.estimators.engines import ENGINES
 from birdplane_keras.estimators.network import hidden_units, keras_activation
@@ -32,6 +34,12 @@ def check_settings(settings: Any) -> None:
     for name in ("batch_size", "epochs", "n_iter_no_change"):
         value = getattr(settings, name)
         expect(is_number(value, Integral) and value >= 1, f"{name} to be an integer of at least 1", value)
+    callbacks = settings.callbacks or ()
+    are_callbacks = isinstance(callbacks, Iterable) and all(
+        isinstance(each, keras.callbacks.Callback) for each in callbacks
+    )
+    expect(are_callbacks, "callbacks to be Keras callbacks", settings.callbacks)
+    expect(has_device(settings.device), "a device that this machine has, such as cpu", settings.device)
     for name in ("early_stopping", "warm_start", "nesterov"):
         value = getattr(settings, name)
         expect(isinstance(value, bool | np.bool_), f"{name} to be True or False", value)
@@ -104,3 +112,11 @@ def expect(holds: bool, expected: str, received: Any) -> None:
     """
     if not holds:
         raise ValueError(f"expected {expected}, received {received!r}")
+
+
+def has_device(name: str) -> bool:
+    """Tells whether tensors can be put on a device."""
+    try:
+        return not torch.empty(0, device=name).is_meta
+    except (RuntimeError, AssertionError):  # PyTorch asserts that CUDA was compiled in
+        return False
