@@ -1,8 +1,13 @@
 """The ways in which a request ends without an answer: all are of one root, and become one line and exit status 2."""
 
+import os
 import re
+import site
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class BirdplaneError(Exception):
@@ -44,11 +49,23 @@ def errors_of_pair(what: str | Callable[[], str]) -> Iterator[None]:
     except (KeyboardInterrupt, BirdplaneError):
         raise
     except BaseException as error:
-        raise PairError(f"{what if isinstance(what, str) else what()}: {first_line(error)}") from error
+        raise PairError(
+            f"{what if isinstance(what, str) else what()}: {first_line(error)}{line_of_user(error)}"
+        ) from error
+
+
+def line_of_user(error: BaseException) -> str:
+    """Returns where in the user's own code an error arose, " (at file:line)"; nothing where that is not known."""
+    libraries = (*site.getsitepackages(), sysconfig.get_path("stdlib"), str(Path(__file__).parent))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if Path(each.filename).is_absolute() and not each.filename.startswith(libraries)]
+    return f" (at {os.path.relpath(own[-1].filename)}:{own[-1].lineno})" if own else ""
 
 
 def first_line(error: BaseException) -> str:
-    """Returns an error's type and the first line of what it says."""
+    """Returns an error's type and the first line of what it says, after Keras' words around it."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras prints some of it in bold
-    lines = [line for line in plain.splitlines() if line.strip()]
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        del lines[0]
     return f"{type(error).__name__}: {lines[0] if lines else 'without a message'}"

@@ -48,6 +48,9 @@ def split_source(source: str) -> tuple[str, str]:
     module_name, _, name = source.partition(":")
     if not module_name or not name:
         raise PairError(f"{WANTED} {source!r}")
+    if "/" in module_name or module_name.endswith(".py"):
+        as_module = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        raise PairError(f"{WANTED} {source!r}, a path: write {as_module}:{name}, and run it in the folder above")
     return module_name, name
 
 

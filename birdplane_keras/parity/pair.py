@@ -23,7 +23,7 @@ class Pair:
     Neither is changed by the judge: it works on copies of the reference, and gives the port its values back.
 
     Args:
-        keras_model: Compiled, if it is trained; its loss, optimizer and metrics are read from it. On the torch backend.
+        keras_model: Compiled, if it is trained; its loss and optimizer are read from it. On the torch backend.
         torch_module: The reference.
         torch_loss: From (outputs, targets) to a scalar tensor, such as `torch.nn.CrossEntropyLoss()`. `None`, with
             the optimizer: nothing is trained, and only what the models predict is compared, in the mode that the

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from documentation.blocks import ELSEWHERE, commands_of, prepare, program_of, run
+from documentation.blocks import ELSEWHERE, commands_of, prepare, program_of, run, write_own_pair
 from documentation.prose import ROOT, pages
 
 PAGES = [
@@ -29,6 +29,7 @@ def test_every_command_that_is_not_run_here_is_on_a_page():
 @pytest.mark.parametrize("page", PAGES)
 def test_the_blocks_of_a_page_run(page, tmp_path, data_dir):
     folder = prepare(tmp_path)
+    write_own_pair(folder)
     reports = os.environ.get("BIRDPLANE_GATE_REPORTS")  # what the gate has trained need not be trained again
     if reports:
         (folder / "runs").mkdir()
@@ -47,11 +48,7 @@ def test_the_blocks_of_a_page_run(page, tmp_path, data_dir):
 def test_the_steps_of_a_workflow_run(page, tmp_path, data_dir):
     """In another repository, which has `mine.pairs` of the porter's first page; all but those that install."""
     folder = tmp_path
-    (folder / "mine").mkdir()
-    program = program_of("docs/start/porter.md").partition("report = ")[0]
-    (folder / "mine" / "pairs.py").write_text(
-        program.replace("keras.layers.LeakyReLU()", "keras.layers.LeakyReLU(0.01)")
-    )
+    write_own_pair(folder)
     steps = [one or other for one, other in PIECE.findall((ROOT / page).read_text())]
     steps = [step for step in steps if not step.startswith("pip ")]
     assert len(steps) == 2

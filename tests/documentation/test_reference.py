@@ -51,9 +51,20 @@ def test_a_cause_has_a_page_with_an_example_the_reason_the_fix_and_a_report(caus
     assert re.search(r"\]\(https://\S+\)", page.partition("## Met in public")[2])
 
 
+def test_every_other_cause_that_the_code_names_is_on_the_page_of_the_others():
+    """Those that stand in the code as they are; others are made of a setting's name."""
+    named = set()
+    for path in (ROOT / "birdplane_keras" / "parity").rglob("*.py"):
+        named |= set(re.findall(r'(?:cause=|read_off\(\s*|supposed\()"([a-z_]+)"', path.read_text()))
+    others = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "causes" / "other.md").read_text(), re.MULTILINE))
+    assert len(named) > 40
+    assert named - set(CAUSES) <= others
+    assert not others & set(CAUSES)
+
+
 def test_there_is_no_page_without_a_cause():
     pages_of_causes = {path.stem for path in (ROOT / "docs" / "causes").glob("*.md")}
-    assert pages_of_causes == {*CAUSES, "index", "catalogue"}
+    assert pages_of_causes == {*CAUSES, "index", "catalogue", "other"}
 
 
 def broken_links(path, text):

@@ -47,7 +47,24 @@ def test_the_weights_of_a_transformer_are_normal_with_their_deviation():
 def test_a_recurrent_layer_draws_by_its_units():
     tensors = tensors_of(torch.nn.LSTM(8, 64))
     told, passes = how_to_draw(list(tensors), tensors)
-    assert "weight_ih_l0" in told.partition(" by RandomUniform(-b, b) with b = units ** -0.5, as nn.LSTM does")[0]
+    assert told.endswith(
+        "weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 by RandomUniform(-b, b) with b = units ** -0.5"
+    )
+    assert passes
+
+
+def test_biases_that_a_port_holds_as_one_are_drawn_as_their_sum_or_together():
+    lstm, gru = tensors_of(torch.nn.LSTM(8, 64)), tensors_of(torch.nn.GRU(8, 64))
+    joined = {
+        "rnn.weight_hh_l0": lstm["weight_hh_l0"],
+        "rnn.bias_ih_l0 + rnn.bias_hh_l0": lstm["bias_ih_l0"] + lstm["bias_hh_l0"],
+    }
+    told, passes = how_to_draw([*joined][1:], joined)
+    assert "by the sum of two draws of RandomUniform(-b, b) with b = units ** -0.5" in told
+    both = np.stack([gru["bias_ih_l0"], gru["bias_hh_l0"]])
+    stacked = {"rnn.weight_hh_l0": gru["weight_hh_l0"], "rnn.bias_ih_l0 + rnn.bias_hh_l0": both}
+    told, _ = how_to_draw([*stacked][1:], stacked)
+    assert told.endswith("by RandomUniform(-b, b) with b = units ** -0.5")
     assert passes
 
 

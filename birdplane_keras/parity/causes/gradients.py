@@ -11,6 +11,11 @@ from birdplane_keras.parity.causes.hypothesis import Hypothesis, advise, enumera
 from birdplane_keras.parity.sides.calls import Call
 from birdplane_keras.parity.sides.torch_run import TorchRun
 
+FIX = (
+    "give that row no gradient in the port: multiply what is looked up by the mask of the tokens, "
+    'embedding(tokens) * keras.ops.expand_dims(keras.ops.cast(tokens != 0, "float32"), -1), with the row at zero'
+)
+
 
 def suppose_gradients(case: Case) -> Iterator[Hypothesis]:
     """Yields what may explain gradients that differ once the loss was equal."""
@@ -20,7 +25,7 @@ def suppose_gradients(case: Case) -> Iterator[Hypothesis]:
         yield Hypothesis(
             cause="padding_index",
             text="the port trains the row of the padding index of an embedding; the reference (padding_idx) does not",
-            advice=advise("zero that row's gradient in the port, or mask_zero=True and a loss that leaves padding out"),
+            advice=advise(FIX),
             change=lambda run: run.rewrites.append(without_padding_index),
         )
     stopped = [name for name in theirs if name not in ours or (theirs[name].any() and not ours[name].any())]

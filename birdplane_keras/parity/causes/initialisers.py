@@ -8,7 +8,6 @@ import numpy as np
 from birdplane_keras.parity.core.distributions import compare_distributions
 from birdplane_keras.parity.core.records import Tensors
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}  # blocks of rows in a recurrent layer's weights
 ELSE = "draw as the reference's own code does: no rule that the judge knows draws so"
 
 
@@ -85,11 +84,11 @@ def rules_for(name: str, torch: Tensors) -> list[Rule]:
             normal("RandomNormal(0, (2 / fan_out) ** 0.5)", (2 / outputs) ** 0.5),
             normal("LecunNormal()", inputs**-0.5, cut=True),
         ]
-    if "_ih" in name or "_hh" in name:
-        for kind, gates in GATES.items():
-            if value.shape[0] % gates == 0:
-                bound = (value.shape[0] // gates) ** -0.5
-                rules.insert(0, uniform(f"RandomUniform(-b, b) with b = units ** -0.5, as nn.{kind} does", bound))
+    units = units_of(name, torch)
+    if units is not None:
+        words = "RandomUniform(-b, b) with b = units ** -0.5"
+        rules.insert(0, uniform(words, units**-0.5))
+        rules.insert(1, uniform(f"the sum of two draws of {words}", units**-0.5, draws=2))
     for deviation in (0.02, 0.01, 1.0):
         rules += [
             normal(f"RandomNormal(0, {deviation:g})", deviation),
@@ -98,9 +97,22 @@ def rules_for(name: str, torch: Tensors) -> list[Rule]:
     return rules
 
 
-def uniform(words: str, bound: float) -> Rule:
-    """Returns a uniform distribution within ±`bound`."""
-    return Rule(words=words, draw=lambda random, shape: random.uniform(-bound, bound, shape))
+def units_of(name: str, torch: Tensors) -> int | None:
+    """Returns the units of the recurrent layer that a tensor belongs to; `None` where it belongs to none."""
+    layer, _, own = name.partition(" + ")[0].rpartition(".")
+    if not own.startswith(("weight_ih", "weight_hh", "bias_ih", "bias_hh")):
+        return None
+    recurrent = [
+        value.shape[1]
+        for other, value in torch.items()
+        if other.partition(" + ")[0].startswith(f"{layer}.weight_hh".lstrip(".")) and value.ndim == 2
+    ]
+    return recurrent[0] if recurrent else None
+
+
+def uniform(words: str, bound: float, draws: int = 1) -> Rule:
+    """Returns the sum of some draws of a uniform distribution within ±`bound`."""
+    return Rule(words=words, draw=lambda random, shape: random.uniform(-bound, bound, (draws, *shape)).sum(axis=0))
 
 
 CUT = 2.0  # deviations at which a truncated normal distribution ends
