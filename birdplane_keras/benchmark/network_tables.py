@@ -8,7 +8,7 @@ from rich.table import Table
 
 from birdplane_keras.benchmark.network_run import TIMED
 from birdplane_keras.benchmark.rows import BASE
-from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS
+from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS, table_lines
 from birdplane_keras.torch_plugin import ENGINES
 
 
@@ -95,9 +95,7 @@ def best_of(network: Mapping[str, Any], what: str, names: Sequence[str]) -> floa
 
 def markdown_table(header: Sequence[str], titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Returns a table's lines, and an empty one."""
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    lines += [f"| {title} | {' | '.join(row)} |" for title, row in zip(titles, rows, strict=True)]
-    return [*lines, ""]
+    return [*table_lines(header, [[title, *row] for title, row in zip(titles, rows, strict=True)]), ""]
 
 
 def whole(number: float | None) -> str:

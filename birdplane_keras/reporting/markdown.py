@@ -55,6 +55,12 @@ def render_results(reports: Sequence[Mapping[str, Any]], date: str) -> str:
     return "\n".join([BEGIN, "", *lines, "", measured, "", END])
 
 
+def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table in Markdown."""
+    lines = [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
+    return [*lines, *[f"| {' | '.join(cells)} |" for cells in rows]]
+
+
 def write_tables(documents: Sequence[Path], tables: Mapping[tuple[str, str], str]) -> None:
     """Writes tables into documents, each between its marks.
 

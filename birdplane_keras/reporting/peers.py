@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from birdplane_keras.reporting.markdown import table_lines
+
 OURS = {
     "name": "ours",
     "title": "**`check_parity`, this project**",
@@ -95,19 +97,15 @@ def render_peers(content: Mapping[str, Any], *, limits: bool = False) -> str:
 
     Args:
         content: As `table_of` takes it.
-        limits: Whether each row says what the method compares, what it tells, and what it does not see.
+        limits: Whether a second table says what each method compares, what it tells, and what it does not see.
     """
     headings, rows = table_of(content)
+    text = [*table_lines(headings, rows), "", describe(content)]
     if limits:
-        headings = [headings[0], "compares", *headings[1:], "tells", "limits"]
-        methods = methods_of(content)
-        rows = [
-            [row[0], each["compares"], *row[1:], each["tells"], each["limits"]]
-            for each, row in zip(methods, rows, strict=True)
-        ]
-    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
-    lines += [f"| {' | '.join(cells)} |" for cells in rows]
-    return "\n".join([*lines, "", describe(content)])
+        names = ["compares", "tells", "limits"]
+        rows = [[each["title"], *[each[name] for name in names]] for each in methods_of(content)]
+        text += ["", *table_lines([headings[0], *names], rows)]
+    return "\n".join(text)
 
 
 def describe(content: Mapping[str, Any]) -> str:
