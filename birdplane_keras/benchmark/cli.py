@@ -82,7 +82,8 @@ def benchmark_command(arguments: argparse.Namespace) -> int:
     print_benchmark(report, console)
     write_json(out / "benchmark.json", report)
     console.print(f"Written: {out / 'benchmark.json'}", soft_wrap=True)
-    write_tables(arguments.tables, {SPEED_MARKS: render_markdown(report)})
+    if arguments.tables:  # of a whole run
+        write_tables(arguments.tables, {SPEED_MARKS: render_markdown(report)})
     return 0
 
 
@@ -127,5 +128,7 @@ def networks_command(arguments: argparse.Namespace) -> int:
         write_json(out / "networks.json", report)  # what there is, should the rest not be reached
     print_networks(report, console)
     console.print(f"Written: {out / 'networks.json'}", soft_wrap=True)
-    write_tables(arguments.tables, {NETWORKS_MARKS: render_networks(report), FEW_NETWORKS_MARKS: render_few(report)})
+    if arguments.tables:  # of all networks
+        tables = {NETWORKS_MARKS: render_networks(report), FEW_NETWORKS_MARKS: render_few(report)}
+        write_tables(arguments.tables, tables)
     return 0

@@ -47,7 +47,8 @@ def zoo_command(arguments: argparse.Namespace) -> int:
     try:
         if arguments.out is not None:
             arguments.out.write_text(render(rows, datetime.date.today().isoformat()))
-        write_tables(arguments.tables, {ZOO_MARKS: summary(rows)})
+        if arguments.tables:
+            write_tables(arguments.tables, {ZOO_MARKS: summary(rows)})
     except (OSError, ValueError) as error:
         raise RequestError(f"expected a document to write, received «{error}»") from error
     return 0 if all(row.settled for row in rows) else 1
