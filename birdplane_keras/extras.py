@@ -21,5 +21,6 @@ def require(module: str, *, extra: str, what: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise RequestError(
-            f"expected the extra {extra!r}, which {what} needs ({error}): pip install 'birdplane-keras[{extra}]'"
+            f"expected the extra {extra!r}, which {what} needs ({error}): pip install 'birdplane-keras[{extra}]', with "
+            "-c constraints.txt of the repository for the versions that were tested"
         ) from error
