@@ -1,6 +1,5 @@
 """Puts the traced steps in the place of a model's own, batch by batch, and keeps account of it."""
 
-import sys
 import time
 import warnings
 from collections import Counter
@@ -96,18 +95,17 @@ class Attachment:
         if reason is not None:
             self._fall_back(kind, reason)
             self.refused[kind] = reason
-        stock = self._stock[kind] if reason is not None else None
+        one_step = self._stock[kind] if reason is not None else lambda data: self._step(kind, data)
 
         def function(batches: list) -> Any:
-            is_heard = self._hooks.is_heard(kind, sys._getframe(1).f_code)
-            results = [self._step(kind, data, is_heard) if stock is None else stock(data) for data in batches]
+            results = [one_step(data) for data in batches]
             if kind == "predict" and len(results) > 1:
                 return tree.map_structure(lambda *parts: torch.cat(parts), *results)
             return results[-1]
 
         setattr(model, f"{kind}_function", function)
 
-    def _step(self, kind: str, data: Any, is_heard: bool) -> Any:
+    def _step(self, kind: str, data: Any) -> Any:
         leaves: list[torch.Tensor] = []
         try:
             mode = mode_that_is_on(kind)
@@ -131,7 +129,7 @@ class Attachment:
             return self._audited(entry, key, data, leaves)
         if entry.choice is not None and entry.choice.is_open:
             return entry.choice.run(data, leaves)
-        return entry.step.run(data, leaves) if is_heard else entry.step.run_unheard(data, leaves)
+        return entry.step.run(data, leaves)
 
     def _timed_stock(self, entry: Entry, data: Any) -> Any:
         """Makes a stock step of a large model, whose trace waits until it can pay back."""
@@ -244,6 +242,8 @@ class Attachment:
             if step.compile_refusal:
                 self._refuse(kind, f"the {kind} step runs as in the engine `fused`, because {step.compile_refusal}")
             return step.take_first_result()
+        if failed is not None and lay_out_as_keras(self.model):  # it may be that it reads a kernel as it lies
+            self.entries.clear()
         result = self._stock[kind](data)
         if failed is not None:
             entry.reason = f"its trial failed ({type(failed).__name__}: {failed})"

@@ -61,26 +61,18 @@ def writes_between(first: fx.Node, last: fx.Node) -> bool:
     return False
 
 
+# Operations that raise where the numbers of an index are out of range: to have no other use is one.
+LOOKUPS = {"embedding", "gather", "index", "index_select", "take"}
+
+
 def remove_dead(graph: fx.Graph) -> None:
-    """Removes calls whose results nobody uses, unless they write or draw random numbers."""
+    """Removes calls whose results nobody uses, unless they write, draw random numbers, or may raise."""
     for node in reversed(list(graph.nodes)):
         if node.op in ("call_function", "get_attr") and not node.users and not is_write(node):
-            if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
+            if isinstance(node.target, torch._ops.OpOverload) and (
+                torch.Tag.nondeterministic_seeded in node.target.tags
+                or not node.target._schema.returns  # a check, as that of a matrix that must be positive definite
+                or node.target._opname in LOOKUPS
+            ):
                 continue
             graph.erase_node(node)
-
-
-def without_outputs(graph: fx.Graph, kept: int) -> fx.Graph:
-    """Returns a copy of a graph that makes nothing of its outputs but the last ones, and writes the same.
-
-    Args:
-        graph: It returns a list.
-        kept: How many of its outputs stay; the others are `None`.
-    """
-    copy = fx.Graph()
-    outputs = copy.graph_copy(graph, {})
-    assert isinstance(outputs, list | tuple)
-    gone = len(outputs) - kept
-    copy.output((*[None] * gone, *outputs[gone:]))
-    remove_dead(copy)
-    return copy

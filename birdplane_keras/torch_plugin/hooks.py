@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from types import CodeType
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ import keras
 from birdplane_keras.torch_plugin.audit_schedule import AuditSchedule
 from birdplane_keras.torch_plugin.entries import Entries
 from birdplane_keras.torch_plugin.indexed import take_by_index
-from birdplane_keras.torch_plugin.listeners import Listeners
+from birdplane_keras.torch_plugin.listeners import leave_unheard
 
 KINDS = ("train", "test", "predict")
 
@@ -29,30 +28,27 @@ class Hooks:
         self, model: keras.Model, audits: AuditSchedule, entries: Entries, start: Callable[[str], None]
     ) -> None:
         self._model, self._audits, self._entries, self._start = model, audits, entries, start
-        self._listeners = Listeners()
-
-    def is_heard(self, kind: str, caller: CodeType) -> bool:
-        """Tells whether anybody may read what the next step of a kind returns.
-
-        Args:
-            kind: `train`, `test` or `predict`.
-            caller: Who asks for the step.
-        """
-        return self._listeners.may_hear(self._model, kind, caller)
 
     def put_in(self) -> None:
-        """Makes the model ask, and tell."""
+        """Makes the model ask, and tell; a loop that is running finds its function changed."""
         for kind in KINDS:
             vars(self._model)[f"make_{kind}_function"] = self._maker(kind)
-            setattr(self._model, f"{kind}_function", None)
+            self._make_anew(kind)
         vars(self._model)["reset_metrics"] = self._reset_metrics
 
     def take_out(self) -> None:
         """Gives the model its own functions back."""
         for kind in KINDS:
             vars(self._model).pop(f"make_{kind}_function", None)
-            setattr(self._model, f"{kind}_function", None)
+            self._make_anew(kind)
         vars(self._model).pop("reset_metrics", None)
+
+    def _make_anew(self, kind: str) -> None:
+        """Lets a function that the model has be made again, by whoever makes it now."""
+        had = getattr(self._model, f"{kind}_function") is not None
+        setattr(self._model, f"{kind}_function", None)
+        if had:
+            getattr(self._model, f"make_{kind}_function")()
 
     def _reset_metrics(self) -> None:
         """Resets the metrics, as an epoch does when it begins; `train_on_batch` does so, too, from Keras 3.15 on."""
@@ -66,7 +62,7 @@ class Hooks:
             frame = sys._getframe(1)
             caller = frame.f_code.co_name
             take_by_index(frame.f_locals.get("epoch_iterator"))
-            self._listeners.leave_unheard(frame.f_locals.get("callbacks"), kind)
+            leave_unheard(frame.f_locals.get("callbacks"), kind)
             if caller == kind:  # `predict`
                 self._audits.begin(kind)
             elif caller == f"{kind}_on_batch":

@@ -1,7 +1,6 @@
 """What the plugin imports of Keras that Keras does not publish, for each version from the lowest that is supported."""
 
 import functools
-import inspect
 from typing import Any
 
 import keras
@@ -28,7 +27,7 @@ except ImportError:
     from keras.src.backend.torch.core import get_device
 
 __all__ = [
-    "LOOPS",
+    "ANNOUNCEMENTS",
     "SGD",
     "SGD_ADDS_MULTIPLES",
     "STOCK_TRAINER",
@@ -41,7 +40,6 @@ __all__ = [
     "Tracker",
     "auto_name",
     "compiled_parts",
-    "ends_in_its_metrics",
     "flatten_layers",
     "get_device",
     "get_keras_mask",
@@ -73,11 +71,11 @@ TORCH_OPTIMIZERS: dict[str, type] = {
     "SGD": SGD,
 }
 STOCK_TRAINER: type = getattr(trainer, "TorchTrainer", None) or trainer.Trainer  # the latter from 3.16 on
-# Kind of step -> the code of Keras' own loop over batches. Of the logs of a step that nobody is told of, those of `fit`
-# and `evaluate` read the names only.
-LOOPS = {
-    kind: inspect.unwrap(getattr(STOCK_TRAINER, name)).__code__
-    for kind, name in {"train": "fit", "test": "evaluate", "predict": "predict"}.items()
+# Name of a method by which a list of callbacks tells of a batch -> Keras' own.
+ANNOUNCEMENTS = {
+    name: getattr(CallbackList, name)
+    for kind in ("train", "test", "predict")
+    for name in (f"on_{kind}_batch_begin", f"on_{kind}_batch_end")
 }
 # What Keras keeps for a thread and reads while a step runs. The others name layers, build them or save them.
 _SETTINGS = (
@@ -122,13 +120,6 @@ def seeds_are_masked() -> bool:
 def is_torch_sgd(optimizer: Any) -> bool:
     """Tells whether an optimizer is Keras' SGD for this backend, and no subclass of it."""
     return type(optimizer) in (SGD, keras.optimizers.SGD)
-
-
-def ends_in_its_metrics(model: keras.Model) -> bool:
-    """Tells whether a step's logs are what the metrics say, which Keras' own loop asks once more at an epoch's end."""
-    names = "compute_metrics", "_get_metrics_result_or_logs"
-    own, cls = vars(model), type(model)
-    return all(name not in own and getattr(cls, name) is getattr(STOCK_TRAINER, name) for name in names)
 
 
 def flatten_layers(model: keras.Model) -> list[Any]:

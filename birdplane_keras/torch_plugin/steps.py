@@ -139,11 +139,6 @@ class Step(StepAccount):
         metrics = None if self._metrics_trace is None else self._metrics_replay
         return self._run(data, leaves, self._forward_replay, metrics, self._apply_update)
 
-    def run_unheard(self, data: Any, leaves: Leaves) -> Any:
-        """Makes a step whose logs nobody reads; returns their names with `None`, or all where they come in any case."""
-        metrics = None if self._metrics_trace is None else self._metrics_trace.unread or self._metrics_replay
-        return self._run(data, leaves, self._forward_replay, metrics, self._apply_update)
-
     def run_plain(self, data: Any, leaves: Leaves) -> Any:
         """Makes a step without any rewrite of what leads to the gradients; returns the same."""
         forward, metrics = self._forward_trace, self._metrics_trace
@@ -258,9 +253,7 @@ class Step(StepAccount):
             also = [*given, *containers_in((x, y, sample_weight, y_pred))]
             made = [each for each in self._forward_trace.symbolic[self._predictions] if each is not None]
             symbolic = None if self._sizes is None else Symbolic(self._sizes, [*self._sizes.leaves, *made])
-            self._metrics_trace = trace(
-                metrics, tensors, roots=self.roots(), given=also, symbolic=symbolic, may_go_unread=True
-            )
+            self._metrics_trace = trace(metrics, tensors, roots=self.roots(), given=also, symbolic=symbolic)
         except Exception as reason:  # the weights have been updated: the step must not be made again, by anyone
             self.metrics_refusal = str(reason)
             self.notes.append(f"the metrics run in Python, because of them: {reason}")

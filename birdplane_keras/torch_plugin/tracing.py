@@ -9,7 +9,6 @@ import torch
 from birdplane_keras.torch_plugin.agreement import require_same
 from birdplane_keras.torch_plugin.codegen import compile_graph
 from birdplane_keras.torch_plugin.errors import UnsteadyError
-from birdplane_keras.torch_plugin.graphs import without_outputs
 from birdplane_keras.torch_plugin.guards import Guards
 from birdplane_keras.torch_plugin.making import make_graph
 from birdplane_keras.torch_plugin.places import Place
@@ -42,7 +41,6 @@ class Trace:
         compile_refusal: Why it was not compiled, where it was to be.
         symbolic: The outputs without numbers, where sizes are free; empty elsewhere.
         plain: The replay before the rewrites, where these round or sizes are free: it has stock Keras' bits.
-        unread: The replay where nobody reads the outputs, if that was asked for: only what it writes and keeps.
     """
 
     replay: Callable[..., tuple]
@@ -63,7 +61,6 @@ class Trace:
     strides: list[tuple[int, ...]] = field(default_factory=list)
     symbolic: list[torch.Tensor | None] = field(default_factory=list)
     plain: Callable[..., tuple] | None = None
-    unread: Callable[..., tuple] | None = None
 
     def lies_as_compiled(self) -> bool:
         """Tells whether its state lies in memory as it did when it was compiled, which compiled code relies on."""
@@ -87,7 +84,6 @@ def trace(
     most_calls: float = float("inf"),
     symbolic: Symbolic | None = None,
     lay_out: LayOut | None = None,
-    may_go_unread: bool = False,
 ) -> Trace:
     """Traces a function and proves the trace on its inputs.
 
@@ -104,7 +100,6 @@ def trace(
         most_calls: ATen calls beyond which the function is not traced.
         symbolic: The inputs with free sizes, where the trace is to serve other sizes, too.
         lay_out: Where PyTorch's compiler is to have it: lays out tensors of the state as the graph reads them.
-        may_go_unread: Whether there are steps that need nothing of the outputs.
 
     Raises:
         NotTraceableError: The replay would not be the function. Everything is as it was.
@@ -117,7 +112,7 @@ def trace(
     def tried() -> Trace:
         trial = Trial(function, inputs, roots, given, most_calls)
         try:
-            return _trace(trial, allowed, symbolic, lay_out, may_go_unread)
+            return _trace(trial, allowed, symbolic, lay_out)
         except BaseException:
             trial.undo()
             raise
@@ -128,9 +123,7 @@ def trace(
         return tried()
 
 
-def _trace(
-    trial: Trial, allowed: Allowed, symbolic: Symbolic | None, lay_out: LayOut | None, may_go_unread: bool
-) -> Trace:
+def _trace(trial: Trial, allowed: Allowed, symbolic: Symbolic | None, lay_out: LayOut | None) -> Trace:
     inputs = trial.inputs
     trial.observe()
     first, first_written, seen, state = trial.first, trial.first_written, trial.seen, trial.state
@@ -143,7 +136,6 @@ def _trace(
 
     proved = prove_replay(trial, made, plain, allowed, symbolic, lay_out=lay_out)
     replay, rewritten = proved.replay, proved.rewritten
-    unread = without_outputs(rewritten.graph, len(trial.kept)) if may_go_unread else None
     with torch.no_grad():
         outputs = replay(*inputs)
     traced = Trace(
@@ -165,7 +157,6 @@ def _trace(
         source=replay.source,
         symbolic=shapes if symbolic is not None else [],
         plain=plain if symbolic is not None or rounds(rewritten.counts) else None,
-        unread=None if unread is None else compile_graph(unread, rewritten.constants, state),
     )
     traced.leave(outputs)
     return traced
