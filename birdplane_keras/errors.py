@@ -1,13 +1,10 @@
 """The ways in which a request ends without an answer: all are of one root, and become one line and exit status 2."""
 
-import os
 import re
-import site
-import sysconfig
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+
+from birdplane_keras.user_code import line_of
 
 
 class BirdplaneError(Exception):
@@ -49,17 +46,7 @@ def errors_of_pair(what: str | Callable[[], str]) -> Iterator[None]:
     except (KeyboardInterrupt, BirdplaneError):
         raise
     except BaseException as error:
-        raise PairError(
-            f"{what if isinstance(what, str) else what()}: {first_line(error)}{line_of_user(error)}"
-        ) from error
-
-
-def line_of_user(error: BaseException) -> str:
-    """Returns where in the user's own code an error arose, " (at file:line)"; nothing where that is not known."""
-    libraries = (*site.getsitepackages(), sysconfig.get_path("stdlib"), str(Path(__file__).parent))
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [each for each in frames if Path(each.filename).is_absolute() and not each.filename.startswith(libraries)]
-    return f" (at {os.path.relpath(own[-1].filename)}:{own[-1].lineno})" if own else ""
+        raise PairError(f"{what if isinstance(what, str) else what()}: {first_line(error)}{line_of(error)}") from error
 
 
 def first_line(error: BaseException) -> str:

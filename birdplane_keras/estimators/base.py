@@ -18,6 +18,7 @@ from birdplane_keras.estimators.settings import check_settings, held_out_fractio
 from birdplane_keras.estimators.training import NetworkTraining
 from birdplane_keras.keras_warnings import own_warnings_ignored
 from birdplane_keras.prediction import predict_rows
+from birdplane_keras.user_code import warning_level
 
 ReadTargets = Callable[[np.ndarray, bool], tuple[np.ndarray, int]]
 FEWEST_HELD_OUT = 2  # a score of less says nothing
@@ -131,7 +132,7 @@ class KerasDenseEstimator(NetworkTraining, ABC):
                 f"expected tol={self.tol:g} to end training within epochs={self.epochs}, received no end: raise epochs "
                 "or tol, or set tol=None",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=warning_level(),
             )
 
     def _hold_out(self, targets: np.ndarray, fraction: float) -> list[np.ndarray]:

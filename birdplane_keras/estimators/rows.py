@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from birdplane_keras.data.inputs import normalize
+from birdplane_keras.user_code import warning_level
 
 STANDARDISE = ("auto", "pixels", "features", "cifar10", None)
 CIFAR_SHAPE = (32, 32, 3)
@@ -136,7 +137,7 @@ def hint_at_pixels(scaling: Scaling, look: Look, rows: np.ndarray) -> None:
             f"expected pixels as uint8, received integers within 0..255 as {look.dtype}: standardise='auto' reads them "
             "as they are; if they are pixels, set standardise='pixels' or pass uint8; if not, set standardise=None",
             UserWarning,
-            stacklevel=4,
+            stacklevel=warning_level(),
         )
 
 

@@ -31,7 +31,6 @@ from birdplane_keras.torch_plugin.errors import (
     TooLargeError,
     TorchPluginError,
     TorchPluginWarning,
-    level_of_user,
 )
 from birdplane_keras.torch_plugin.families import Families
 from birdplane_keras.torch_plugin.hooks import KINDS, Hooks
@@ -41,6 +40,7 @@ from birdplane_keras.torch_plugin.private_keras import compiled_parts
 from birdplane_keras.torch_plugin.steps import Settings, Step
 from birdplane_keras.torch_plugin.stock import refusal_of, require_traceable, stock_function, stock_path
 from birdplane_keras.torch_plugin.trying import auditing, trying
+from birdplane_keras.user_code import warning_level
 
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("auto", "epoch", "step", "never")
@@ -286,4 +286,4 @@ class Attachment:
             raise TorchPluginError(f"attached with strict=True: {message}")
         if (kind, message) not in self._said:
             self._said.add((kind, message))
-            warnings.warn(f"torch_plugin: {message}", TorchPluginWarning, stacklevel=level_of_user())
+            warnings.warn(f"torch_plugin: {message}", TorchPluginWarning, stacklevel=warning_level())

@@ -1,6 +1,5 @@
 """What the plugin raises and warns with."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,14 +57,6 @@ class TooEarlyError(Exception):
 
 class StepMadeError(Exception):
     """Code of the user's raised something, its cause, after a step had been made: nobody may make it again."""
-
-
-def level_of_user() -> int:
-    """Returns the `stacklevel` at which a warning of the caller's points at the user's own line."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("birdplane_keras.", "keras.")):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Batches are not announced where no callback listens."""
 
+from collections import Counter
+
 import keras
 import pytest
 
@@ -107,8 +109,8 @@ def test_who_begins_to_listen_later_is_told():
         used([waking], attached=attached, predicts=False)
         told.append(waking.told)
     stock, ours = told
-    assert ours == [0, 1, 2]
-    assert stock[-3:] == ours  # Keras' thread may tell of the first epoch's last batches only now
+    assert sorted(ours) == [0, 1, 2]  # Keras' threads tell of batches in any order
+    assert not Counter(ours) - Counter(stock)  # and stock Keras' of the first epoch's last ones, late
 
 
 def test_a_list_of_callbacks_with_a_method_of_its_own_is_told():
