@@ -9,7 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from birdplane_keras.reporting.markdown import RESULTS_MARKS, render_results, write_tables
+from birdplane_keras.errors import BirdplaneError
+from birdplane_keras.reporting.markdown import RESULTS_MARKS, write_tables
+from birdplane_keras.reporting.results import render_results
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "start" / "reader.md"
 
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         newest = max(path.stat().st_mtime for path in arguments.reports)
         table = render_results(reports, datetime.date.fromtimestamp(newest).isoformat())
         write_tables(arguments.tables, {RESULTS_MARKS: table})
-    except (OSError, ValueError, KeyError) as error:
+    except (BirdplaneError, OSError, ValueError, KeyError) as error:
         print(f"results.py: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -16,7 +16,8 @@ from birdplane_keras.parity.core.rungs import names as rung_names
 from birdplane_keras.published import PUBLISHED, describe_published
 from birdplane_keras.recipe import PRESETS
 from birdplane_keras.reporting import markdown
-from birdplane_keras.reporting.markdown import BEGIN, COLUMNS, END, render_results, write_tables
+from birdplane_keras.reporting.markdown import RESULTS_MARKS
+from birdplane_keras.reporting.results import COLUMNS, render_results
 from birdplane_keras.reporting.terminal import SENTENCES
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +83,6 @@ def test_the_readme_fits_a_screen_or_two():
 def test_the_numbers_of_the_readme_lie_between_marks():
     """A command wrote them. What the text itself says in figures is of the demonstration, and of versions."""
     marks = [pair for name, pair in vars(markdown).items() if name.endswith("_MARKS")]
-    marks.append(("<!-- reproduction: begin, written by scripts/reproduce.py -->", "<!-- reproduction: end -->"))
     text = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
     for begin, end in marks:
         before, _, rest = text.partition(begin)
@@ -115,7 +115,7 @@ def test_what_was_published_is_of_presets_that_exist():
 
 
 def test_the_results_table_was_written_by_the_command():
-    table = READER.partition(BEGIN)[2].partition(END)[0]
+    table = READER.partition(RESULTS_MARKS.begin)[2].partition(RESULTS_MARKS.end)[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert f"| {' | '.join(COLUMNS)} |" in table
     assert len(rows) == 2 * 2 * 2  # narrow and wide, two engines, two sides
@@ -143,20 +143,10 @@ def test_the_table_shows_the_engine_and_the_verdict_of_a_comparison():
     assert table.count("| 1 | **rounding-only** |") == 2
 
 
-def test_a_table_replaces_the_old_one_and_nothing_else(tmp_path):
-    document, other = tmp_path / "a.md", tmp_path / "b.md"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter")
-    write_tables([document], {(BEGIN, END): "NEW", ("<!-- more -->", "<!-- end -->"): "MORE"})
-    assert document.read_text() == "before\nNEW\nafter"
-    other.write_text("no marks")
-    with pytest.raises(ValueError, match="expected the marks"):
-        write_tables([other], {(BEGIN, END): "NEW"})
-
-
 def test_rows_of_unequal_settings_are_not_printed_under_one_line(tmp_path):
     for name, epochs in (("a", 3), ("b", 4)):
         (tmp_path / name).write_text(json.dumps(report() | {"epochs": epochs}))
-    (tmp_path / "README.md").write_text(f"{BEGIN}\nold\n{END}")
+    (tmp_path / "README.md").write_text(f"{RESULTS_MARKS.begin}\nold\n{RESULTS_MARKS.end}")
     paths = [str(tmp_path / name) for name in ("a", "b", "README.md")]
     command = [sys.executable, "scripts/results.py", *paths[:2], "--tables", paths[2]]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
@@ -166,7 +156,7 @@ def test_rows_of_unequal_settings_are_not_printed_under_one_line(tmp_path):
 @pytest.mark.parametrize("unfit", [{"data": "synthetic"}, {"keras": {"validation_accuracy": None}}])
 def test_the_results_of_a_stand_in_or_of_nothing_are_not_printed(tmp_path, unfit):
     (tmp_path / "report.json").write_text(json.dumps(report() | unfit))
-    (tmp_path / "README.md").write_text(f"{BEGIN}\nold\n{END}")
+    (tmp_path / "README.md").write_text(f"{RESULTS_MARKS.begin}\nold\n{RESULTS_MARKS.end}")
     command = [
         sys.executable,
         "scripts/results.py",

@@ -5,7 +5,7 @@ import datetime
 from pathlib import Path
 
 from birdplane_keras.cli import OneLineParser, run
-from birdplane_keras.commands.arguments import add_data_arguments, check_device, prepare_folder
+from birdplane_keras.commands.arguments import add_data_arguments, add_tables_argument, check_device, prepare_folder
 from birdplane_keras.errors import RequestError
 
 ROUNDS, QUICK_ROUNDS = 15, 3
@@ -32,9 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a look in a minute, on fewer images and rows")
     parser.add_argument("--device", default="cpu", metavar="D", help="as PyTorch names it (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR", help="for benchmark.json")
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
-    )
+    add_tables_argument(parser)
     add_data_arguments(parser)
     parser.set_defaults(command=benchmark_command)
     return run(parser, argv)
@@ -60,9 +58,10 @@ def benchmark_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.data import load_data
     from birdplane_keras.data.inputs import normalize
     from birdplane_keras.parity.core.disk import write_json
-    from birdplane_keras.reporting.markdown import SPEED_MARKS, write_tables
+    from birdplane_keras.reporting.markdown import SPEED_MARKS, check_documents, write_tables
     from birdplane_keras.run_report import describe_environment
 
+    check_documents(arguments.tables, SPEED_MARKS)
     console, errors = Console(), Console(stderr=True)
     (images, labels), _ = load_data(arguments.data_dir, synthetic=arguments.synthetic)
     report = run_benchmark(
@@ -102,12 +101,13 @@ def networks_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.benchmark.network_tables import print_networks, render_few, render_networks
     from birdplane_keras.benchmark.networks import NETWORKS
     from birdplane_keras.parity.core.disk import write_json
-    from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS, write_tables
+    from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS, check_documents, write_tables
     from birdplane_keras.run_report import describe_environment
 
     unknown = [name for name in arguments.networks if name not in NETWORKS]
     if unknown:
         raise RequestError(f"expected networks among {', '.join(NETWORKS)}, received {unknown[0]!r}")
+    check_documents(arguments.tables, NETWORKS_MARKS, FEW_NETWORKS_MARKS)
     console, errors = Console(), Console(stderr=True)
     found: list = []
     report = {

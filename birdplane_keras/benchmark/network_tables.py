@@ -8,7 +8,7 @@ from rich.table import Table
 
 from birdplane_keras.benchmark.network_run import TIMED
 from birdplane_keras.benchmark.rows import BASE
-from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS, table_lines
+from birdplane_keras.reporting.markdown import table_lines
 from birdplane_keras.torch_plugin import ENGINES
 
 
@@ -38,7 +38,6 @@ def print_networks(report: Mapping[str, Any], console: Console) -> None:
 def render_networks(report: Mapping[str, Any]) -> str:
     """Returns the documentation's tables, and under them what they were measured with."""
     networks, environment = report["networks"], report["environment"]
-    begin, end = NETWORKS_MARKS
     lines = []
     for what in TIMED:
         names = [name for name in columns_of(networks, what) if name != BASE]
@@ -58,13 +57,12 @@ def render_networks(report: Mapping[str, Any]) -> str:
         f"{report['date']} on {environment['device']} with {environment['threads']} threads; Python "
         f"{environment['python']}, torch {environment['torch']}, Keras {environment['keras']}. On a GPU: not measured."
     )
-    return "\n".join([begin, "", *lines, "", end])
+    return "\n".join(lines)
 
 
 def render_few(report: Mapping[str, Any]) -> str:
     """Returns the README's table: training and `predict` with stock Keras and with the plugin."""
     networks, environment = report["networks"], report["environment"]
-    begin, end = FEW_NETWORKS_MARKS
     header = ["network", "stock `fit`", "`exact`", "`rounding`", "`predict`, stock", "`predict`, plugin"]
     titles, rows = [], []
     for network in networks:
@@ -85,7 +83,7 @@ def render_few(report: Mapping[str, Any]) -> str:
         f"column are the faster engine. {report['date']}, {environment['device']}, {environment['threads']} threads, "
         f"torch {environment['torch']}, Keras {environment['keras']}."
     )
-    return "\n".join([begin, "", *lines, "", end])
+    return "\n".join(lines)
 
 
 def best_of(network: Mapping[str, Any], what: str, names: Sequence[str]) -> float:

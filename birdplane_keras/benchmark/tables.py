@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from birdplane_keras.reporting.markdown import SPEED_MARKS
+from birdplane_keras.reporting.markdown import table_lines
 
 SIZES = {
     "batch_sizes": "Cost of a step against the batch size",
@@ -68,15 +68,12 @@ def render_sizes(title: str, entries: Sequence[Mapping[str, Any]]) -> Table:
 
 def render_markdown(report: Mapping[str, Any]) -> str:
     """Returns the README's tables of speed, and under them what they were measured with."""
-    begin, end = SPEED_MARKS
     presets = list(report["presets"])
-    lines = [
-        f"| one training step | {' | '.join(f'`{preset}`' for preset in presets)} |",
-        f"|---|{'---|' * len(presets)}",
+    rows = [
+        [first["name"], *[speed(report["presets"][preset][number]) for preset in presets]]
+        for number, first in enumerate(report["presets"][presets[0]])
     ]
-    for number, first in enumerate(report["presets"][presets[0]]):
-        figures = [speed(report["presets"][preset][number]) for preset in presets]
-        lines.append(f"| {first['name']} | {' | '.join(figures)} |")
+    lines = table_lines(["one training step", *[f"`{preset}`" for preset in presets]], rows)
     lines += ["", *sizes_markdown(report["batch_sizes"], "batch size"), ""]
     environment = report["environment"]
     rounds = report["presets"][presets[0]][0]["rounds"]
@@ -85,7 +82,7 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         f"{environment['python']}, torch {environment['torch']}, Keras {environment['keras']}. Ratio to the "
         f"hand-written loop in the same round: the median of {rounds} interleaved rounds, in brackets the extremes."
     )
-    return "\n".join([begin, "", *lines, "", end])
+    return "\n".join(lines)
 
 
 def speed(row: Mapping[str, Any]) -> str:
@@ -100,8 +97,5 @@ def speed(row: Mapping[str, Any]) -> str:
 def sizes_markdown(entries: Sequence[Mapping[str, Any]], title: str) -> list[str]:
     """Returns the lines of a table with one line per size."""
     names = [row["name"] for row in entries[0]["rows"]]
-    lines = [f"| {title} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    for entry in entries:
-        ratios = " | ".join(f"{row['ratio']:.2f}" for row in entry["rows"])
-        lines.append(f"| {entry['size']:,} | {ratios} |")
-    return lines
+    rows = [[f"{entry['size']:,}", *[f"{row['ratio']:.2f}" for row in entry["rows"]]] for entry in entries]
+    return table_lines([title, *names], rows)

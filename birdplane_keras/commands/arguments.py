@@ -56,6 +56,13 @@ def add_engine_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tables_argument(parser: argparse.ArgumentParser) -> None:
+    """Declares which documents the tables of a command go into."""
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
+    )
+
+
 def find_model(path: Path) -> Path:
     """Returns the file of a trained model, given itself or its folder.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from birdplane_keras.commands.arguments import add_tables_argument, write
 from birdplane_keras.errors import RequestError
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list", action="store_true", help="name the entries of the catalogue")
     parser.add_argument("--only", metavar="NAME", help="judge this one entry of the catalogue and print what was found")
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
-    )
+    add_tables_argument(parser)
     parser.add_argument("--document", type=Path, metavar="FILE", help="where the whole list goes")
     parser.add_argument("--causes", type=Path, metavar="DIR", help="pages of causes whose examples are to be rewritten")
     parser.set_defaults(command=faults_command)
@@ -43,8 +42,9 @@ def faults_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.catalogue.judging import judge_clean, judge_fault
     from birdplane_keras.catalogue.registry import CLEAN, FAULTS
     from birdplane_keras.parity.core import rungs
+    from birdplane_keras.parity.core.disk import write_atomically
     from birdplane_keras.reporting.faults import render_faults, render_summary
-    from birdplane_keras.reporting.markdown import FAULTS_MARKS, write_tables
+    from birdplane_keras.reporting.markdown import FAULTS_MARKS, check_documents, write_tables
 
     if arguments.list:
         print("\n".join(f"{entry.name}: {entry.mistake}" for entry in FAULTS))
@@ -54,6 +54,7 @@ def faults_command(arguments: argparse.Namespace) -> int:
         return judge_one(arguments.only)
     if arguments.causes is not None:
         return write_causes(arguments.causes)
+    check_documents(arguments.tables, FAULTS_MARKS)
     screen = Console(stderr=True)
     found = [judge_fault(fault) for fault in track(FAULTS, "planted mistakes", console=screen)]
     ladder = rungs.names()
@@ -70,13 +71,10 @@ def faults_command(arguments: argparse.Namespace) -> int:
         date=datetime.date.today().isoformat(),
     )
     print(summary)
-    try:
-        if arguments.document is not None:
-            arguments.document.write_text(render_faults(found, [clean.name for clean in CLEAN], summary))
-        marked = "\n".join([FAULTS_MARKS[0], "", summary, "", FAULTS_MARKS[1]])
-        write_tables(arguments.tables, {FAULTS_MARKS: marked})
-    except (OSError, ValueError) as error:
-        raise RequestError(f"expected a document to write, received «{error}»") from error
+    if arguments.document is not None:
+        document = render_faults(found, [clean.name for clean in CLEAN], summary)
+        write(lambda: write_atomically(arguments.document, document.encode()), arguments.document)
+    write_tables(arguments.tables, {FAULTS_MARKS: summary})
     return 1 if alarms or not all(entry["caught"] for entry in found) else 0
 
 
@@ -103,20 +101,18 @@ def write_causes(folder: Path) -> int:
     from rich.progress import track
 
     from birdplane_keras.catalogue.registry import FAULTS
-    from birdplane_keras.reporting.cause_pages import render_contents, write_example
-    from birdplane_keras.reporting.markdown import CAUSES_MARKS, replace_between
+    from birdplane_keras.reporting.cause_pages import render_contents
+    from birdplane_keras.reporting.markdown import CAUSES_MARKS, EXAMPLE_MARKS, check_documents, write_tables
 
     by_cause: dict[str, list] = {}
     for fault in FAULTS:
         by_cause.setdefault(fault.cause, []).append(fault)
     rungs = {cause: [fault.rung for fault in faults] for cause, faults in by_cause.items()}
-    try:
-        for cause, faults in track(by_cause.items(), "causes", console=Console(stderr=True)):
-            write_example(folder / f"{cause}.md", example_of(cause, faults))
-        contents = folder / "index.md"
-        contents.write_text(replace_between(contents.read_text(), CAUSES_MARKS, render_contents(folder, rungs)))
-    except (OSError, ValueError) as error:
-        raise RequestError(f"expected a page for each cause in --causes, received «{error}»") from error
+    check_documents([folder / f"{cause}.md" for cause in by_cause], EXAMPLE_MARKS)
+    check_documents([folder / "index.md"], CAUSES_MARKS)
+    for cause, faults in track(by_cause.items(), "causes", console=Console(stderr=True)):
+        write_tables([folder / f"{cause}.md"], {EXAMPLE_MARKS: example_of(cause, faults)})
+    write_tables([folder / "index.md"], {CAUSES_MARKS: render_contents(folder, rungs)})
     return 0
 
 

@@ -3,8 +3,8 @@
 import argparse
 import datetime
 from collections import Counter
-from pathlib import Path
 
+from birdplane_keras.commands.arguments import add_tables_argument
 from birdplane_keras.errors import RequestError
 
 DEFAULT_CASES = 100
@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cases", type=int, default=DEFAULT_CASES, metavar="N", help=f"trainings to draw ({DEFAULT_CASES})"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (0)")
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
-    )
+    add_tables_argument(parser)
     parser.set_defaults(command=hunt_command)
     parser.epilog = (
         "exit status: 0, 1 where an attached model was wrong or crashed, 2 for an unusable request. "
@@ -39,8 +37,9 @@ def hunt_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.hunt.drawing import draw, simplest
     from birdplane_keras.hunt.running import Finding, Outcome, judge
     from birdplane_keras.hunt.telling import render, reproduction
-    from birdplane_keras.reporting.markdown import HUNT_MARKS, write_tables
+    from birdplane_keras.reporting.markdown import HUNT_MARKS, check_documents, write_tables
 
+    check_documents(arguments.tables, HUNT_MARKS)
     screen = Console(stderr=True)
     drawn = list(draw(arguments.cases, arguments.seed))
     found: list[Finding] = [judge(training) for training in track(drawn, "trainings", console=screen)]
@@ -53,9 +52,5 @@ def hunt_command(arguments: argparse.Namespace) -> int:
         told[reproduction(least, judge(least))] += 1
     for text, count in told.items():
         print(f"\n{count} x {text}")
-    marked = "\n".join([HUNT_MARKS[0], "", table, "", HUNT_MARKS[1]])
-    try:
-        write_tables(arguments.tables, {HUNT_MARKS: marked})
-    except (OSError, ValueError) as error:
-        raise RequestError(f"expected a document to write, received «{error}»") from error
+    write_tables(arguments.tables, {HUNT_MARKS: table})
     return 1 if bad else 0

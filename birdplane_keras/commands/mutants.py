@@ -2,8 +2,8 @@
 
 import argparse
 import datetime
-from pathlib import Path
 
+from birdplane_keras.commands.arguments import add_tables_argument
 from birdplane_keras.errors import RequestError
 
 DEFAULT_MUTANTS = 50
@@ -21,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--verbose", action="store_true", help="tell every mistake that is not placed and explained")
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
-    )
+    add_tables_argument(parser)
     parser.set_defaults(command=mutants_command)
     parser.epilog = (
         "exit status: 0, 1 where a mistake slipped through or a right port was accused, 2 for an unusable request. "
@@ -44,8 +42,9 @@ def mutants_command(arguments: argparse.Namespace) -> int:
 
     from birdplane_keras.mutants.judging import judge_seed
     from birdplane_keras.mutants.telling import describe, is_sound, render
-    from birdplane_keras.reporting.markdown import MUTANTS_MARKS, write_tables
+    from birdplane_keras.reporting.markdown import MUTANTS_MARKS, check_documents, write_tables
 
+    check_documents(arguments.tables, MUTANTS_MARKS)
     work = Parallel(n_jobs=arguments.jobs, return_as="generator_unordered")
     drawn = work(delayed(judge_seed)(arguments.seed, n, arguments.mistakes) for n in range(arguments.mutants))
     screen = Console(stderr=True)
@@ -55,9 +54,5 @@ def mutants_command(arguments: argparse.Namespace) -> int:
     for each in found:
         for text in describe(each, everything=arguments.verbose):
             print(f"\n{text}")
-    marked = "\n".join([MUTANTS_MARKS[0], "", table, "", MUTANTS_MARKS[1]])
-    try:
-        write_tables(arguments.tables, {MUTANTS_MARKS: marked})
-    except (OSError, ValueError) as error:
-        raise RequestError(f"expected a document to write, received «{error}»") from error
+    write_tables(arguments.tables, {MUTANTS_MARKS: table})
     return 0 if is_sound(found) else 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from birdplane_keras.commands.arguments import add_tables_argument, prepare_folder, write
 from birdplane_keras.errors import RequestError
 
 FILE = "peers.json"
@@ -19,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="NAME", help="one entry of the catalogue, and what every method says of it")
     parser.add_argument("--judged", type=Path, metavar="FILE", help=f"an earlier {FILE}: what our judge said is in it")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"a folder for {FILE}, with every answer")
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
-    )
+    add_tables_argument(parser)
     parser.set_defaults(command=peers_command)
     parser.epilog = (
         "exit status: 0, 1 where our own judge missed a mistake or accused a right port, 2 for an unusable request. "
@@ -32,21 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def peers_command(arguments: argparse.Namespace) -> int:
     """Applies every method to the catalogue, and writes what was found."""
     check_request(arguments)
-    documents = {path: read_document(path) for path in arguments.tables}
     from rich.console import Console
 
+    from birdplane_keras.parity.core.disk import write_json
     from birdplane_keras.peers.judging import read_judged
+    from birdplane_keras.reporting.markdown import PEERS_LIMITS_MARKS, PEERS_MARKS, check_documents, write_tables
 
+    check_documents(arguments.tables, PEERS_MARKS, PEERS_LIMITS_MARKS)
     judged = read_judged(arguments.judged)
     if arguments.only is not None:
         return judge_one(arguments.only, judged)
-    from birdplane_keras.reporting.peers import describe, draw_table, state_of
+    from birdplane_keras.reporting.peers import describe, draw_table, render_limits, render_peers, state_of
 
     content = judge_all(arguments, judged, Console(stderr=True))
     console = Console()
     console.print(draw_table(content))
     console.print(describe(content), markup=False, highlight=False)
-    write(content, arguments.out, documents)
+    if arguments.out is not None:
+        write(lambda: write_json(arguments.out / FILE, content), arguments.out / FILE)
+    write_tables(arguments.tables, {PEERS_MARKS: render_peers(content), PEERS_LIMITS_MARKS: render_limits(content)})
     wrong = [e for e in content["entries"] if e["error"] or (state_of(e, "ours") == "caught") != is_wrong(e)]
     for entry in wrong:
         console.print(f"our judge: {entry['name']}: {entry['error'] or state_of(entry, 'ours')}", markup=False)
@@ -64,27 +67,7 @@ def check_request(arguments: argparse.Namespace) -> None:
         if value is not None and value < least:
             raise RequestError(f"expected --{name} of at least {least}, received {value}")
     if arguments.out is not None:
-        try:
-            arguments.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RequestError(f"expected --out with a folder to write to, received «{error}»") from error
-
-
-def read_document(path: Path) -> str:
-    """Returns a document that has a place for one of the tables.
-
-    Raises:
-        RequestError: It cannot be read, or has no such place.
-    """
-    from birdplane_keras.reporting.markdown import PEERS_LIMITS_MARKS, PEERS_MARKS
-
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"expected --tables with a document to rewrite, received «{error}»") from error
-    if not any(all(mark in text for mark in marks) for marks in (PEERS_MARKS, PEERS_LIMITS_MARKS)):
-        raise RequestError(f"expected the marks {PEERS_MARKS[0]!r} and {PEERS_MARKS[1]!r} in {path}, received none")
-    return text
+        prepare_folder(arguments.out)
 
 
 def judge_all(arguments: argparse.Namespace, judged: Mapping[str, Any], console: Any) -> dict[str, Any]:
@@ -126,29 +109,6 @@ def methods() -> Iterator[dict[str, Any]]:
 def is_wrong(entry: Mapping[str, Any]) -> bool:
     """Whether the port of an entry has a mistake."""
     return entry["kind"] in ("fault", "mutant")
-
-
-def write(content: Mapping[str, Any], out: Path | None, documents: Mapping[Path, str]) -> None:
-    """Writes the answers, and the tables into the documents.
-
-    Raises:
-        RequestError: A file cannot be written.
-    """
-    from birdplane_keras.parity.core.disk import write_atomically, write_json
-    from birdplane_keras.reporting.markdown import PEERS_LIMITS_MARKS, PEERS_MARKS, replace_between
-    from birdplane_keras.reporting.peers import render_peers
-
-    try:
-        if out is not None:
-            write_json(out / FILE, content)
-        for path, text in documents.items():
-            for marks, limits in ((PEERS_MARKS, False), (PEERS_LIMITS_MARKS, True)):
-                if all(mark in text for mark in marks):
-                    marked = "\n".join([marks[0], "", render_peers(content, limits=limits), "", marks[1]])
-                    text = replace_between(text, marks, marked)
-            write_atomically(path, text.encode())
-    except OSError as error:
-        raise RequestError(f"expected a file to write, received «{error}»") from error
 
 
 def judge_one(name: str, judged: Mapping[str, Any]) -> int:

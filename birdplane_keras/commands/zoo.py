@@ -4,6 +4,7 @@ import argparse
 import datetime
 from pathlib import Path
 
+from birdplane_keras.commands.arguments import add_tables_argument, write
 from birdplane_keras.errors import RequestError
 
 
@@ -12,9 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", metavar="NAME", help="a pair; may be given more than once (all)")
     parser.add_argument("--list", action="store_true", help="name the pairs, and judge none")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a Markdown document to write")
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
-    )
+    add_tables_argument(parser)
     parser.set_defaults(command=zoo_command)
     parser.epilog = (
         "exit status: 0, 1 where a difference is not proved or a pair cannot be judged, 2 for an unusable request. "
@@ -36,19 +35,18 @@ def zoo_command(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from birdplane_keras.reporting.markdown import ZOO_MARKS, write_tables
+    from birdplane_keras.parity.core.disk import write_atomically
+    from birdplane_keras.reporting.markdown import ZOO_MARKS, check_documents, write_tables
     from birdplane_keras.zoo.judging import judge_all
     from birdplane_keras.zoo.telling import findings_of, line_of, render, summary
 
+    check_documents(arguments.tables, ZOO_MARKS)
     chosen, rows = arguments.only or names, []
     for row in track(judge_all(chosen), "pairs", total=len(chosen), console=Console(stderr=True)):
         rows.append(row)
         print(line_of(row), *findings_of(row), sep="\n", flush=True)
-    try:
-        if arguments.out is not None:
-            arguments.out.write_text(render(rows, datetime.date.today().isoformat()))
-        if arguments.tables:
-            write_tables(arguments.tables, {ZOO_MARKS: summary(rows)})
-    except (OSError, ValueError) as error:
-        raise RequestError(f"expected a document to write, received «{error}»") from error
+    if arguments.out is not None:
+        document = render(rows, datetime.date.today().isoformat())
+        write(lambda: write_atomically(arguments.out, document.encode()), arguments.out)
+    write_tables(arguments.tables, {ZOO_MARKS: summary(rows)})
     return 0 if all(row.settled for row in rows) else 1

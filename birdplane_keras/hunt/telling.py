@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from birdplane_keras.hunt.running import Finding, Outcome
 from birdplane_keras.hunt.trainings import Training
+from birdplane_keras.reporting.markdown import table_lines
 
 WORDS = {
     Outcome.BITS: "equal bits",
@@ -32,10 +33,8 @@ def render(found: Sequence[Finding], *, seed: int, date: str) -> str:
 
     counts = Counter(each.outcome for each in found)
     traced = sum(each.on_engine for each in found)
-    lines = ["| outcome | trainings |", "|---|---|"]
-    lines += [
-        f"| {WORDS[outcome]} | {counts[outcome]} |" for outcome in Outcome if counts[outcome] or outcome in REQUIRED
-    ]
+    shown = [outcome for outcome in Outcome if counts[outcome] or outcome in REQUIRED]
+    lines = table_lines(["outcome", "trainings"], [[WORDS[each], str(counts[each])] for each in shown])
     reasons: Counter[str] = Counter()
     for each in found:
         reasons.update({short(words) for words in each.words if each.outcome is Outcome.DECLINED})

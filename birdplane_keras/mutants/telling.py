@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from birdplane_keras.reporting.markdown import table_lines
+
+HEADINGS = ("mistakes in", "drawn", "caught", "placed", "named or proved", "wrong cause named")
 COLUMNS = ("caught", "placed", "explained", "wrong")
 CHANGED = ("caught", "missed")  # mistakes that change something and can be trained
 
@@ -20,13 +23,8 @@ def render(found: Sequence[Mapping[str, Any]], *, seed: int, date: str) -> str:
 
     outcomes = mutants(found)
     sections = sorted({outcome["section"] for outcome in outcomes})
-    lines = [
-        "| mistakes in | drawn | caught | placed | named or proved | named wrongly |",
-        "|---|---|---|---|---|---|",
-    ]
-    for section in sections:
-        lines.append(row(section, [outcome for outcome in outcomes if outcome["section"] == section]))
-    lines.append(row("**all**", outcomes))
+    rows = [row(section, [each for each in outcomes if each["section"] == section]) for section in sections]
+    lines = table_lines(HEADINGS, [*rows, row("**all**", outcomes)])
     alarms = sum(bool(each["alarm"]) for each in found)
     several = found[0]["mistakes"] if found else 1
     together = ""
@@ -42,10 +40,10 @@ def render(found: Sequence[Mapping[str, Any]], *, seed: int, date: str) -> str:
     return "\n".join(lines)
 
 
-def row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a line of the table."""
+def row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns a row of the table."""
     counts = [share(sum(outcome[column] for outcome in outcomes), len(outcomes)) for column in COLUMNS]
-    return f"| {name} | {len(outcomes)} | {' | '.join(counts)} |"
+    return [name, str(len(outcomes)), *counts]
 
 
 def share(count: int, of: int) -> str:
@@ -64,14 +62,14 @@ def mutants(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def describe(each: Mapping[str, Any], *, everything: bool) -> Iterator[str]:
-    """Yields what went wrong with a pair: a false alarm, a mistake that was missed or named wrongly; or everything."""
+    """Yields what went wrong with a pair: a false alarm, a missed mistake, a wrong cause; or everything."""
     if each["alarm"]:
         yield f"pair {each['number']}, right, is accused: {each['alarm']}"
     for outcome in each["outcomes"] if changed(each) else ():
         short = [column for column in ("placed", "explained") if not outcome[column]] if everything else []
         short += ["caught"] if not outcome["caught"] else []
         if short or outcome["wrong"]:
-            wrong = "named wrongly" if outcome["wrong"] else f"not {', not '.join(short)}"
+            wrong = "a wrong cause is named" if outcome["wrong"] else f"not {', not '.join(short)}"
             yield f"pair {each['number']}, {outcome['edit']}: {wrong}\n{outcome['told']}"
 
 

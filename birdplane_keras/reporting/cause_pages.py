@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from birdplane_keras.reporting.markdown import CAUSES_MARKS, EXAMPLE_MARKS, replace_between
+from birdplane_keras.reporting.markdown import table_lines
 
 LONGEST = 200  # characters of a line that the judge prints
 
@@ -21,25 +21,13 @@ def render_example(name: str, mistake: str, file: str, source: str, printed: str
     """
     lines = [line if len(line) <= LONGEST else line[:LONGEST].rstrip() + " …" for line in printed.splitlines()]
     parts = [
-        EXAMPLE_MARKS[0],
         f"## An example\n\n{mistake} The pair is `{name}` in `{file}`:",
         f"```{{code-block}} python\n{source.strip()}\n```",
         "The judge prints:",
         "\n".join(["```text", *lines, "```"]),
         f"`birdplane faults --only {name}` judges it again.",
-        EXAMPLE_MARKS[1],
     ]
     return "\n\n".join(parts)
-
-
-def write_example(page: Path, example: str) -> None:
-    """Puts an example into the page of its cause.
-
-    Raises:
-        OSError: There is no such page.
-        ValueError: It has no place for an example.
-    """
-    page.write_text(replace_between(page.read_text(), EXAMPLE_MARKS, example))
 
 
 def render_contents(folder: Path, causes: Mapping[str, Sequence[str]]) -> str:
@@ -56,9 +44,5 @@ def render_contents(folder: Path, causes: Mapping[str, Sequence[str]]) -> str:
     for cause, rungs in sorted(causes.items()):
         heading = re.match(r"# (.+)", (folder / f"{cause}.md").read_text())
         title = heading.group(1) if heading else cause
-        rows.append(
-            f"| [`{cause}`]({cause}.md) | {title} | {', '.join(f'`{rung}`' for rung in dict.fromkeys(rungs))} |"
-        )
-    return "\n".join(
-        [CAUSES_MARKS[0], "", "| cause | what it is | rung |", "|---|---|---|", *rows, "", CAUSES_MARKS[1]]
-    )
+        rows.append([f"[`{cause}`]({cause}.md)", title, ", ".join(f"`{rung}`" for rung in dict.fromkeys(rungs))])
+    return "\n".join(table_lines(["cause", "what it is", "rung"], rows))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from birdplane_keras.reporting.markdown import table_lines
+
 
 def render_summary(
     found: Sequence[Mapping[str, Any]],
@@ -23,23 +25,24 @@ def render_summary(
         environment: Versions and device.
         date: When, as it is to be printed.
     """
-    lines = ["| rung | mistakes planted | caught there | named or proved | for example |", "|---|---|---|---|---|"]
+    rows = []
     for rung in dict.fromkeys(entry["expected"][0] for entry in found):
         entries = [entry for entry in found if entry["expected"][0] == rung]
         caught = sum(entry["found"][0] == rung for entry in entries)
         named = sum(entry["found"] == entry["expected"] for entry in entries)
         causes = list(dict.fromkeys(f"`{entry['expected'][1]}`" for entry in entries))
         examples = ", ".join(causes[:4])
-        lines.append(f"| `{rung}` | {len(entries)} | {caught} | {named} | {examples} |")
+        rows.append([f"`{rung}`", str(len(entries)), str(caught), str(named), examples])
     caught = sum(entry["caught"] for entry in found)
     at_rung = sum(entry["found"][0] == entry["expected"][0] for entry in found)
     named = sum(entry["found"] == entry["expected"] for entry in found)
-    lines.append(f"| **all** | **{len(found)}** | **{at_rung}** | **{named}** | |")
+    rows.append(["**all**", f"**{len(found)}**", f"**{at_rung}**", f"**{named}**", ""])
     versions = f"torch {environment['torch']}, Keras {environment['keras']}, {environment['device']}"
     verdicts = f"{caught} of {len(found)} were called `diverged`, {100 * named / len(found):.0f} % by the right cause"
     accused = f"{len(alarms)} false alarms" + (f" ({'; '.join(alarms)})" if alarms else "")
-    lines += ["", f"{verdicts}; {clean} clean pairs over {runs} runs of 200 steps: {accused}. {date}, {versions}."]
-    return "\n".join(lines)
+    told = f"{verdicts}; {clean} clean pairs over {runs} runs of 200 steps: {accused}. {date}, {versions}."
+    headings = ["rung", "mistakes planted", "caught there", "named or proved", "for example"]
+    return "\n".join([*table_lines(headings, rows), "", told])
 
 
 def render_faults(found: Sequence[Mapping[str, Any]], clean: Sequence[str], summary: str) -> str:
@@ -52,14 +55,14 @@ def render_faults(found: Sequence[Mapping[str, Any]], clean: Sequence[str], summ
         "",
         summary,
         "",
-        "| mistake | what the porter did | rung | cause |",
-        "|---|---|---|---|",
     ]
+    rows = []
     for entry in found:
         rung, cause = entry["found"]
         told = (
             f"`{cause}`" if entry["found"] == entry["expected"] else f"`{cause}` (planted as `{entry['expected'][1]}`)"
         )
-        lines.append(f"| `{entry['name']}` | {entry['mistake']} | `{rung}` | {told} |")
+        rows.append([f"`{entry['name']}`", entry["mistake"], f"`{rung}`", told])
+    lines += table_lines(["mistake", "what the porter did", "rung", "cause"], rows)
     lines += ["", "Clean pairs, none of which is to be accused: " + ", ".join(f"`{name}`" for name in clean) + ".", ""]
     return "\n".join(lines)

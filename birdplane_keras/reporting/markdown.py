@@ -1,58 +1,39 @@
-"""Tables that commands write into the README and the documentation, and the marks that they lie between."""
+"""Tables in Markdown, and the marks between which commands write them into the README and the documentation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from birdplane_keras.published import describe_published
-
-BEGIN, END = RESULTS_MARKS = "<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->"
-SPEED_MARKS = "<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->"
-NETWORKS_MARKS = ("<!-- networks: written by scripts/benchmark.py -->", "<!-- end of the networks -->")
-FEW_NETWORKS_MARKS = ("<!-- networks in short: written by scripts/benchmark.py -->", "<!-- end of the short table -->")
-HUNT_MARKS = ("<!-- hunt: written by scripts/hunt.py -->", "<!-- end of the hunt -->")
-MUTANTS_MARKS = ("<!-- mutants: written by scripts/mutants.py -->", "<!-- end of the mutants -->")
-ZOO_MARKS = ("<!-- zoo: written by scripts/zoo.py -->", "<!-- end of the zoo -->")
-EXAMPLE_MARKS = "<!-- example: begin, written by scripts/faults.py -->", "<!-- example: end -->"
-CAUSES_MARKS = "<!-- causes: begin, written by scripts/faults.py -->", "<!-- causes: end -->"
-FAULTS_MARKS = "<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->"
-PEERS_MARKS = ("<!-- peers: begin, written by scripts/peers.py -->", "<!-- peers: end -->")
-PEERS_LIMITS_MARKS = ("<!-- limits of peers: begin, written by scripts/peers.py -->", "<!-- limits of peers: end -->")
-COLUMNS = ("preset", "engine", "side", "parameters", "train", "validation", "published", "churn", "verdict")
-SIDES = {"torch": "PyTorch", "keras": "Keras"}
+from birdplane_keras.errors import RequestError
+from birdplane_keras.parity.core.disk import write_atomically
 
 
-def render_results(reports: Sequence[Mapping[str, Any]], date: str) -> str:
-    """Returns the table, and under it what it was measured with.
+class Marks(NamedTuple):
+    """Two lines of a document; a command writes what is between them."""
 
-    Args:
-        reports: The content of `report.json`, one per comparison; all sides must have been trained.
-        date: When, as it is to be printed.
-    """
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    for report in reports:
-        for side, title in SIDES.items():
-            entry = report[side]
-            cells = [
-                f"`{report['preset']}`",
-                f"`{report['engine']}`" if side == "keras" else "",
-                title,
-                f"{entry['parameter_count']:,}",
-                f"{entry['train_accuracy']:.4f}",
-                f"{entry['validation_accuracy']:.4f}",
-                describe_published(report["preset"]),
-                str(report["churn"]),
-                f"**{report['verdict']}**",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    first = reports[0]
-    environment = first["environment"]
-    measured = (
-        f"Measured {date}: {first['epochs']} epochs, seed {first['seed']}, on "
-        f"{environment['device']} with {environment['threads']} threads; Python {environment['python']}, "
-        f"torch {environment['torch']}, Keras {environment['keras']}."
-    )
-    return "\n".join([BEGIN, "", *lines, "", measured, "", END])
+    begin: str
+    end: str
+
+
+RESULTS_MARKS = Marks("<!-- results: begin, written by scripts/results.py -->", "<!-- results: end -->")
+REPRODUCTION_MARKS = Marks(
+    "<!-- reproduction: begin, written by scripts/reproduce.py -->", "<!-- reproduction: end -->"
+)
+SPEED_MARKS = Marks("<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->")
+NETWORKS_MARKS = Marks("<!-- networks: written by scripts/benchmark.py -->", "<!-- end of the networks -->")
+FEW_NETWORKS_MARKS = Marks(
+    "<!-- networks in short: written by scripts/benchmark.py -->", "<!-- end of the short table -->"
+)
+HUNT_MARKS = Marks("<!-- hunt: written by scripts/hunt.py -->", "<!-- end of the hunt -->")
+MUTANTS_MARKS = Marks("<!-- mutants: written by scripts/mutants.py -->", "<!-- end of the mutants -->")
+ZOO_MARKS = Marks("<!-- zoo: written by scripts/zoo.py -->", "<!-- end of the zoo -->")
+EXAMPLE_MARKS = Marks("<!-- example: begin, written by scripts/faults.py -->", "<!-- example: end -->")
+CAUSES_MARKS = Marks("<!-- causes: begin, written by scripts/faults.py -->", "<!-- causes: end -->")
+FAULTS_MARKS = Marks("<!-- faults: begin, written by scripts/faults.py -->", "<!-- faults: end -->")
+PEERS_MARKS = Marks("<!-- peers: begin, written by scripts/peers.py -->", "<!-- peers: end -->")
+PEERS_LIMITS_MARKS = Marks(
+    "<!-- limits of peers: begin, written by scripts/peers.py -->", "<!-- limits of peers: end -->"
+)
 
 
 def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -61,35 +42,50 @@ def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
     return [*lines, *[f"| {' | '.join(cells)} |" for cells in rows]]
 
 
-def write_tables(documents: Sequence[Path], tables: Mapping[tuple[str, str], str]) -> None:
-    """Writes tables into documents, each between its marks.
-
-    Args:
-        documents: Markdown files; each has the marks of at least one table.
-        tables: Marks -> the table, marks included.
+def check_documents(documents: Sequence[Path], *marks: Marks) -> None:
+    """Makes sure, before a long run, that each document has a place for at least one of the tables.
 
     Raises:
-        OSError: A document cannot be read or written.
-        ValueError: A document lacks the marks.
+        RequestError: A document cannot be read, or lacks all the marks, or the second of a pair.
     """
     for path in documents:
-        document = path.read_text()
-        present = {marks: table for marks, table in tables.items() if marks[0] in document}
+        text = _read(path)
+        present = [pair for pair in marks if pair.begin in text]
         if not present:
-            raise ValueError(f"expected the marks {' or '.join(marks[0] for marks in tables)} in {path}")
-        for marks, table in present.items():
-            document = replace_between(document, marks, table)
-        path.write_text(document)
+            wanted = " or ".join(repr(pair.begin) for pair in marks)
+            raise RequestError(f"expected the mark {wanted} in {path}, received a document without it")
+        for pair in present:
+            _replace(text, pair, "", path)
 
 
-def replace_between(document: str, marks: tuple[str, str], table: str) -> str:
-    """Returns the document with a table, marks included, in place of what is between the marks.
+def write_tables(documents: Sequence[Path], tables: Mapping[Marks, str]) -> None:
+    """Writes tables into documents, each between its marks; a document may have the marks of some of them.
 
     Raises:
-        ValueError: The document lacks one of the marks.
+        RequestError: As of `check_documents`; or a document cannot be written. No document is left half-written.
     """
-    before, found, rest = document.partition(marks[0])
-    _, closed, after = rest.partition(marks[1])
-    if not found or not closed:
-        raise ValueError(f"expected the marks {marks[0]!r} and {marks[1]!r}")
-    return before + table + after
+    check_documents(documents, *tables)
+    for path in documents:
+        text = _read(path)
+        for marks, table in tables.items():
+            if marks.begin in text:
+                text = _replace(text, marks, table, path)
+        try:
+            write_atomically(path, text.encode())
+        except OSError as error:
+            raise RequestError(f"expected a document to write, received «{error}»") from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"expected a document to rewrite, received «{error}»") from error
+
+
+def _replace(text: str, marks: Marks, table: str, path: Path) -> str:
+    before, _, rest = text.partition(marks.begin)
+    _, closed, after = rest.partition(marks.end)
+    if not closed:
+        raise RequestError(f"expected the mark {marks.end!r} after {marks.begin!r} in {path}, received none")
+    return "\n".join([before + marks.begin, "", table, "", marks.end + after])

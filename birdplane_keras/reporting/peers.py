@@ -92,20 +92,16 @@ def table_of(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["check", *headings], titled
 
 
-def render_peers(content: Mapping[str, Any], *, limits: bool = False) -> str:
-    """Returns the table as Markdown, and under it what it was measured with.
+def render_peers(content: Mapping[str, Any]) -> str:
+    """Returns the table as Markdown, and under it what it was measured with; `content` as `table_of` takes it."""
+    return "\n".join([*table_lines(*table_of(content)), "", describe(content)])
 
-    Args:
-        content: As `table_of` takes it.
-        limits: Whether a second table says what each method compares, what it tells, and what it does not see.
-    """
-    headings, rows = table_of(content)
-    text = [*table_lines(headings, rows), "", describe(content)]
-    if limits:
-        names = ["compares", "tells", "limits"]
-        rows = [[each["title"], *[each[name] for name in names]] for each in methods_of(content)]
-        text += ["", *table_lines([headings[0], *names], rows)]
-    return "\n".join(text)
+
+def render_limits(content: Mapping[str, Any]) -> str:
+    """Returns a table of what each method compares, what it tells, and what it does not see, as Markdown."""
+    names = ["compares", "tells", "limits"]
+    rows = [[each["title"], *[each[name] for name in names]] for each in methods_of(content)]
+    return "\n".join(table_lines(["check", *names], rows))
 
 
 def describe(content: Mapping[str, Any]) -> str:

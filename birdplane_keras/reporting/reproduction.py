@@ -5,23 +5,20 @@ from typing import Any
 
 from birdplane_keras.published import describe_published
 from birdplane_keras.recipe import PRESETS
+from birdplane_keras.reporting.markdown import table_lines
 from birdplane_keras.reporting.presets import describe_network
 
-REPRODUCTION_MARKS = (
-    "<!-- reproduction: begin, written by scripts/reproduce.py -->",
-    "<!-- reproduction: end -->",
-)
 COLUMNS = ("preset", "network", "parameters", "published", "PyTorch", "Keras", "over seeds", "verdict")
 
 
 def render_reproduction(expected: Mapping[str, Any]) -> str:
-    """Returns the table, marks included, and under it what it was measured with.
+    """Returns the table, and under it what it was measured with.
 
     Args:
         expected: `date`, `environment`, and `presets`: by name the result of its comparison, with
             `seeds`, from the seed to PyTorch's validation accuracy, where more than one was trained.
     """
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    rows = []
     for name, found in expected["presets"].items():
         cells = [
             f"`{name}`",
@@ -32,15 +29,14 @@ def render_reproduction(expected: Mapping[str, Any]) -> str:
             describe_range(found.get("seeds", {})),
             f"**{found['verdict']}**",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     environment = expected["environment"]
     told = (
         f"Accuracy on the 2,000 validation images after the last epoch, seed 0, engine `exact`. Measured "
         f"{expected['date']} on {environment['device']}, one thread each; Python {environment['python']}, torch "
         f"{environment['torch']}, Keras {environment['keras']}."
     )
-    begin, end = REPRODUCTION_MARKS
-    return "\n".join([begin, "", *lines, "", told, "", end])
+    return "\n".join([*table_lines(COLUMNS, rows), "", told])
 
 
 def describe_range(seeds: Mapping[str, float]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from birdplane_keras.cli import OneLineParser, run
-from birdplane_keras.commands.arguments import add_data_arguments, prepare_folder
+from birdplane_keras.commands.arguments import add_data_arguments, add_tables_argument, prepare_folder, write
 from birdplane_keras.errors import RequestError
 from birdplane_keras.recipe import PRESETS
 from birdplane_keras.reproduction.jobs import MORE_SEEDS, OVER_SEEDS, Job, plan_jobs
@@ -33,9 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: the cores, at most 4)")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"), metavar="DIR", help="for all results")
-    parser.add_argument(
-        "--tables", type=Path, nargs="+", default=[], metavar="FILE", help="documents whose tables are to be rewritten"
-    )
+    add_tables_argument(parser)
     parser.add_argument(
         "--expected", type=Path, metavar="FILE", help="write what `compare.py --list` expects here, too"
     )
@@ -58,22 +56,20 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
 
     from birdplane_keras.data import load_data
     from birdplane_keras.parity.core.disk import write_json
-    from birdplane_keras.reporting.markdown import write_tables
-    from birdplane_keras.reporting.reproduction import REPRODUCTION_MARKS, render_reproduction
+    from birdplane_keras.reporting.markdown import REPRODUCTION_MARKS, check_documents, write_tables
+    from birdplane_keras.reporting.reproduction import render_reproduction
     from birdplane_keras.reproduction.run import run_jobs
 
+    check_documents(arguments.tables, REPRODUCTION_MARKS)
     load_data(arguments.data_dir, synthetic=arguments.synthetic)  # once, so that the processes find all prepared
     done = run_jobs(jobs, workers=workers, data_dir=arguments.data_dir, synthetic=arguments.synthetic)
     expected = collect(arguments.presets, jobs, done)
     table = render_reproduction(expected)
     print(table)
     write_json(out / "expected.json", expected)
-    try:
-        if arguments.expected is not None:
-            write_json(arguments.expected, expected)
-        write_tables(arguments.tables, {REPRODUCTION_MARKS: table})
-    except (OSError, ValueError) as error:
-        raise RequestError(f"expected a document that can be rewritten, received «{error}»") from error
+    if arguments.expected is not None:
+        write(lambda: write_json(arguments.expected, expected), arguments.expected)
+    write_tables(arguments.tables, {REPRODUCTION_MARKS: table})
     diverged = [name for name, found in expected["presets"].items() if found["verdict"] == "diverged"]
     for name in diverged:
         print(f"diverged: {name}, see {out / name / 'report.json'}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from birdplane_keras.reporting.markdown import ZOO_MARKS
+from birdplane_keras.reporting.markdown import table_lines
 from birdplane_keras.zoo.judging import STEPS, Row
 
 HEAD = "# The zoo: other people's models, judged\n"
@@ -29,22 +29,25 @@ def render(rows: Sequence[Row], date: str) -> str:
         f"where there was none to follow. Pairs with a loss are trained for {STEPS} steps; of the others the forward "
         "pass is compared. A difference is no mistake of either library: each keeps to its own source.\n"
     )
-    table = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *map(line_of, rows)]
+    table = table_lines(COLUMNS, [cells_of(row) for row in rows])
     found = [text for row in rows for text in findings_of(row)]
     return "\n".join([HEAD, intro, *table, "", "## What differs", "", *found]).rstrip() + "\n"
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Returns a few of the pairs as a table, with its marks."""
+    """Returns a few of the pairs as a table."""
     shown = [row for name in SHOWN for row in rows if row.name == name]
-    lines = [line_of(row).split(" | ") for row in shown]
     columns = [COLUMNS.index(name) for name in SHORT]
-    table = [f"| {' | '.join(SHORT)} |", f"|{'---|' * len(SHORT)}"]
-    table += [f"| {' | '.join(cells[column].strip('| ') for column in columns)} |" for cells in lines]
-    return "\n".join([ZOO_MARKS[0], "", *table, "", ZOO_MARKS[1]])
+    rows_shown = [[cells_of(row)[column] for column in columns] for row in shown]
+    return "\n".join(table_lines(SHORT, rows_shown))
 
 
 def line_of(row: Row) -> str:
+    """Returns a row of the table, as its line in Markdown."""
+    return f"| {' | '.join(cells_of(row))} |"
+
+
+def cells_of(row: Row) -> list[str]:
     """Returns a row of the table."""
     causes = list(dict.fromkeys(cause_of(each) for each in row.differs))
     cells = [
@@ -59,7 +62,7 @@ def line_of(row: Row) -> str:
         f"{row.seconds:.1f}",
         f"{row.memory / 1e9:.1f}",
     ]
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return [cell.replace("|", "/") for cell in cells]
 
 
 def cause_of(finding: Mapping[str, Any]) -> str:

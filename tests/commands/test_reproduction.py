@@ -12,8 +12,9 @@ import pytest
 from birdplane_keras.errors import RequestError
 from birdplane_keras.published import PUBLISHED
 from birdplane_keras.recipe import PRESETS
+from birdplane_keras.reporting.markdown import REPRODUCTION_MARKS
 from birdplane_keras.reporting.presets import load_expected, render_list
-from birdplane_keras.reporting.reproduction import REPRODUCTION_MARKS, describe_range, render_reproduction
+from birdplane_keras.reporting.reproduction import describe_range, render_reproduction
 from birdplane_keras.reproduction import cli
 from birdplane_keras.reproduction.jobs import OVER_SEEDS, Job, plan_jobs
 from birdplane_keras.reproduction.run import run_jobs
@@ -160,8 +161,8 @@ def test_an_interrupted_reproduction_goes_on_where_it_was(tmp_path, data_dir):
 
 def test_the_table_in_the_readme_is_the_one_that_the_command_wrote():
     begin, end = REPRODUCTION_MARKS
-    written = begin + README.partition(begin)[2].partition(end)[0] + end
-    assert written == render_reproduction(load_expected())
+    written = README.partition(begin)[2].partition(end)[0]
+    assert written.strip() == render_reproduction(load_expected())
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -10,7 +10,7 @@ from birdplane_keras.peers import judging
 from birdplane_keras.peers.drawn import judge_drawn
 from birdplane_keras.peers.judging import draw
 from birdplane_keras.reporting.markdown import PEERS_LIMITS_MARKS, PEERS_MARKS
-from birdplane_keras.reporting.peers import render_peers, table_of
+from birdplane_keras.reporting.peers import render_limits, render_peers, table_of
 
 METHODS = [
     {"name": n, "title": f"check {n}", "compares": "all", "tells": "little", "limits": "many", "together": n == "a"}
@@ -69,8 +69,8 @@ def test_mutants_have_columns_of_their_own():
     assert "1 mutants of 1 pairs drawn with seed 7" in render_peers(found)
 
 
-def test_the_longer_table_has_the_limits():
-    assert "| many |" in render_peers(FOUND, limits=True)
+def test_a_second_table_has_the_limits():
+    assert "| many |" in render_limits(FOUND)
     assert "| many |" not in render_peers(FOUND)
 
 
@@ -86,21 +86,12 @@ def test_a_draw_is_the_same_for_a_seed_and_keeps_the_order():
         (["--faults", "0"], "--faults of at least 1"),
         (["--mutants", "-1"], "--mutants of at least 0"),
         (["--judged", "missing.json"], "missing.json"),
-        (["--tables", "missing.md"], "missing.md"),
     ],
 )
 def test_an_unusable_request_is_one_line_and_status_2(flags, told, capsys):
     assert peers(flags) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
-
-
-def test_a_document_without_marks_is_not_rewritten(tmp_path, capsys):
-    document = tmp_path / "plain.md"
-    document.write_text("no marks\n")
-    assert peers(["--tables", str(document)]) == 2
-    assert document.read_text() == "no marks\n"
-    assert "expected the marks" in capsys.readouterr().err
 
 
 def test_documents_are_rewritten_between_the_marks(tmp_path, monkeypatch, capsys):
@@ -112,7 +103,7 @@ def test_documents_are_rewritten_between_the_marks(tmp_path, monkeypatch, capsys
     arguments = ["--faults", "2", "--out", str(tmp_path / "out"), "--tables", str(short), str(both)]
     assert peers(arguments) == 0
     assert short.read_text().startswith("before\n" + PEERS_MARKS[0])
-    assert [text.count("| check |") for text in (short.read_text(), both.read_text())] == [1, 3]
+    assert [text.count("| check |") for text in (short.read_text(), both.read_text())] == [1, 2]
     assert both.read_text().count("| limits |") == 1  # a table of its own
     assert "old" not in short.read_text() + both.read_text()
     written = json.loads((tmp_path / "out" / "peers.json").read_text())

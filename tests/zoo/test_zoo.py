@@ -50,7 +50,7 @@ def test_the_document_tells_what_was_found():
 def test_the_summary_has_the_rows_that_it_shows():
     rows = [Row(name="gpt2", torch="a 1", keras="b 2", shipped="rounding-only"), Row(name="other", shipped="diverged")]
     text = summary(rows)
-    assert text.splitlines()[2].startswith("| reference | port | mapping |")
+    assert text.startswith("| reference | port | mapping |")
     assert "| a 1 | b 2 | by use | **rounding-only** |  |  |" in text
     assert "diverged" not in text
 
