@@ -16,11 +16,14 @@ YOURS = """
 import birdplane_keras
 import keras, torch
 import numpy as np
-from examples.lenet import build_keras, build_torch
-x = np.random.default_rng(0).normal(size=(64, 3, 32, 32)).astype(np.float32)
+from birdplane_keras.torch_equivalents import Adam
+x = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
 y = np.random.default_rng(1).integers(0, 2, 64)
-module = build_torch(0)
-model = build_keras(0, initialised=True, torch_adam=True)
+module = torch.nn.Linear(8, 2)
+start = keras.initializers.RandomUniform(-(8**-0.5), 8**-0.5)
+head = keras.layers.Dense(2, kernel_initializer=start, bias_initializer=start)
+model = keras.Sequential([keras.layers.Input((8,)), head])
+model.compile(Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 """
 NAMED = """
 import birdplane_keras

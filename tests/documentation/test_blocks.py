@@ -17,7 +17,6 @@ PAGES = [
     if (page := path.relative_to(ROOT).as_posix()) not in ("CONTRIBUTING.md", "docs/article.md")  # tested elsewhere
     and (commands_of(page) or program_of(page))
 ]
-PIECE = re.compile(r"^      - run: (.*)$|^- run: (.*)$", re.MULTILINE)
 
 
 def test_every_command_that_is_not_run_here_is_on_a_page():
@@ -41,22 +40,6 @@ def test_the_blocks_of_a_page_run(page, tmp_path, data_dir):
     if program_of(page):
         done = run([sys.executable, "-c", program_of(page)], folder, data_dir)
         assert done.returncode == 0, done.stderr[-3000:]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/ci.md"])
-def test_the_steps_of_a_workflow_run(page, tmp_path, data_dir):
-    """In another repository, which has `mine.pairs` of the porter's first page; all but those that install."""
-    folder = tmp_path
-    write_own_pair(folder)
-    steps = [one or other for one, other in PIECE.findall((ROOT / page).read_text())]
-    steps = [step for step in steps if not step.startswith("pip ")]
-    assert len(steps) == 2
-    summary = folder / "summary.md"
-    for step in steps:
-        done = run(step, folder, data_dir, GITHUB_STEP_SUMMARY=str(summary))
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "rounding-only" in summary.read_text() or "bit-exact" in summary.read_text()
 
 
 @pytest.mark.slow
