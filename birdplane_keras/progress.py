@@ -130,7 +130,7 @@ class DownloadBar:
         self._progress.advance(self._task, count)
 
     def reset(self) -> None:
-        """Starts counting anew."""
+        """Starts counting again."""
         self._progress.reset(self._task, total=self.total)
 
     def close(self) -> None:

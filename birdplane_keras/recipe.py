@@ -27,7 +27,7 @@ class Recipe:
         learning_rate: Step size of plain SGD.
         batch_size: Images in a step; the last batch of an epoch is smaller.
         shuffle: Whether each epoch has an order of its own; else it is that of the files.
-        largest_shift: Pixels by which each training image is moved at most, anew in each epoch, down or up and to the
+        largest_shift: Pixels by which each training image is moved at most, again in each epoch, down or up and to the
             right or left; 0 for not at all.
         epochs: Passes over the 10,000 training images.
         seed: Fixes the initial weights and, with the epoch, the order and the shifts of the images; 0 to 2**32 - 1.

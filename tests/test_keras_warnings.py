@@ -1,4 +1,4 @@
-"""The judge and the estimators work in a program that takes warnings for errors."""
+"""The judge, the estimators and the plugin work in a program that takes warnings for errors."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from birdplane_keras.keras_warnings import OF_NUMPY_2, own_warnings_ignored
 PROGRAM = """
 import birdplane_keras, keras, torch
 import numpy as np
-from birdplane_keras import BirdPlaneClassifier
+from birdplane_keras import BirdPlaneClassifier, torch_plugin
 from birdplane_keras.parity import Pair, check_parity
 keras.utils.set_random_seed(0)
 x, y = np.random.default_rng(0).normal(size=(32, 8)).astype("float32"), np.arange(32) % 2
@@ -22,7 +22,11 @@ module = torch.nn.Linear(8, 2)
 sgd = torch.optim.SGD(module.parameters(), lr=0.01)
 pair = Pair(keras_model=model, torch_module=module, torch_loss=torch.nn.CrossEntropyLoss(), torch_optimizer=sgd,
             data=(x, y), batch_size=8, initialisation=False)
-print(check_parity(pair, steps=5).verdict, BirdPlaneClassifier(epochs=2).fit(x, y).predict(x).shape)
+report = check_parity(pair, steps=5)
+report.plot()
+torch_plugin.attach(model, strict=True)
+model.fit(x, y, epochs=2, verbose=0)
+print(report.verdict, BirdPlaneClassifier(epochs=2).fit(x, y).predict(x).shape)
 """
 
 

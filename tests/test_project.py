@@ -102,6 +102,15 @@ def test_every_file_of_the_house_exists():
             assert (folder / named.group(1)).exists(), line
 
 
+def test_the_house_lists_every_module_and_package():
+    tree = re.search(r"^```\n(torch_reference/.*?)^```", HOUSE, re.DOTALL | re.MULTILINE).group(1)
+    part = tree.partition("\nbirdplane_keras/")[2].partition("\nscripts/")[0]
+    listed = set(re.findall(r"^    (\w+(?:\.py|/)) ", part, re.MULTILINE))
+    there = {path.name if path.is_file() else f"{path.name}/" for path in (ROOT / "birdplane_keras").iterdir()}
+    there = {name for name in there if name.endswith((".py", "/"))} - {"__init__.py", "__pycache__/"}
+    assert there == listed
+
+
 def test_the_pages_list_the_rungs_presets_and_verdicts():
     assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", LADDER, re.MULTILINE) == rung_names()
     assert all(f"`{name}`" in LADDER for name in SENTENCES)

@@ -181,7 +181,7 @@ class EpochOrder(Sampler[int]):
 
 
 class ShiftedExamples(Dataset[Example]):
-    """Examples whose images are moved, each anew in each epoch, by up to `largest_shift` pixels either way.
+    """Examples whose images are moved, each again in each epoch, by up to `largest_shift` pixels either way.
 
     The shifts of epoch `e`, down and to the right, are `numpy.random.default_rng([seed, e, 1]).integers(-largest_shift,
     largest_shift + 1, (size, 2))`.

@@ -53,7 +53,7 @@ class Isolated:
 
 
 def _serve(connection: Any, network: str, layout: str, steps: int, device: str, name: str) -> None:
-    """Builds a contestant, and does what it is told until nobody tells any more."""
+    """Builds a contestant, and does what it is asked until nobody asks any more."""
     from birdplane_keras.benchmark.network_rows import CONTESTANTS, NetworkTask
     from birdplane_keras.benchmark.networks import NETWORKS
 

@@ -151,7 +151,7 @@ def with_loss(ours: Loss, theirs: Loss, seed: int) -> Pair:
 
 
 class Decayed(torch.optim.Optimizer):
-    """A step of one's own: the sign of a mean of gradients, and decay of what is no vector."""
+    """A step that nobody else has: the sign of a mean of gradients, and decay of what is no vector."""
 
     @torch.no_grad()
     def step(self, closure=None):

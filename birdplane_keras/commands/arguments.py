@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from birdplane_keras.devices import why_not
 from birdplane_keras.errors import RequestError
 from birdplane_keras.files import MODEL_FILE
 from birdplane_keras.recipe import PRESETS, Recipe
@@ -115,16 +116,9 @@ def check_device(name: str) -> None:
     Raises:
         RequestError: PyTorch does not know the device, or this machine does not have it.
     """
-    import torch
-
-    try:
-        if torch.empty(0, device=name).is_meta:
-            raise RuntimeError("the meta device holds no numbers")
-    except (RuntimeError, AssertionError) as error:  # PyTorch asserts that CUDA was compiled in
-        reason = str(error).splitlines()[0]
-        raise RequestError(
-            f"expected a device that this machine has, such as cpu, received {name!r}: {reason}"
-        ) from error
+    reason = why_not(name)
+    if reason is not None:
+        raise RequestError(f"expected a device that this machine has, such as cpu, received {name!r}: {reason}")
 
 
 def write(save: Callable[[], None], path: Path) -> None:

@@ -24,7 +24,7 @@ class EpochBatches(keras.utils.PyDataset):
         batch_size: Examples in a batch.
         seed: Fixes the orders and the shifts of all epochs.
         shuffle: Whether each epoch has an order of its own; else it is that of the rows.
-        largest_shift: Pixels by which each image is moved at most, anew in each epoch; `x` is then a tensor (N, 3072).
+        largest_shift: Pixels by which each image is moved at most, again in each epoch; `x` is then a tensor (N, 3072).
     """
 
     def __init__(

@@ -64,7 +64,7 @@ def load_prepared(root: Path, batches: VerifiedBatches) -> tuple[Split, Split] |
 
 
 def prepare(root: Path, batches: VerifiedBatches) -> tuple[Split, Split]:
-    """Prepares the images anew and reads them; the lock is held."""
+    """Prepares the images again and reads them; the lock is held."""
     shutil.rmtree(root / PREPARED_FOLDER / Birdplane.name / config_name(batches), ignore_errors=True)
     builder = build_builder(root, batches)
     logger.info("Preparing the images as a TFDS data set in %s.", builder.data_dir)

@@ -15,9 +15,10 @@ class BirdPlaneClassifier(KerasDenseClassifier):
     With the defaults and an integer `random_state` it ends in the weights of that preset with that seed, to the last
     bit.
 
-    `X` is either pixels of CIFAR-10, images (N, 32, 32, 3) or rows of 3072 integers within 0..255, in an array or a
-    DataFrame of any integer dtype, which are standardised as the presets do; or any other rows (N, D), which are read
-    as they are. Parameters and attributes are those of `KerasDenseClassifier`; these are the defaults that differ.
+    `X` is either pixels of CIFAR-10, or any other rows (N, D), which are read as they are. Pixels are images (N,
+    32, 32, 3) or rows of 3072 integers within 0..255, in an array or a DataFrame of any integer dtype. They are
+    standardised as the presets do. Parameters and attributes are those of `KerasDenseClassifier`; these are the
+    defaults that differ.
 
     Args:
         hidden_layers: One layer of 512 units.

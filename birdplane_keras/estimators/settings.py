@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import torch
 
+from birdplane_keras.devices import why_not
 from birdplane_keras.estimators.engines import ENGINES
 from birdplane_keras.estimators.network import hidden_units, keras_activation
 from birdplane_keras.estimators.optimizers import OPTIMIZERS, RATES
@@ -39,7 +39,7 @@ def check_settings(settings: Any) -> None:
         isinstance(each, keras.callbacks.Callback) for each in callbacks
     )
     expect(are_callbacks, "callbacks to be Keras callbacks", settings.callbacks)
-    expect(has_device(settings.device), "a device that this machine has, such as cpu", settings.device)
+    expect(why_not(settings.device) is None, "a device that this machine has, such as cpu", settings.device)
     for name in ("early_stopping", "warm_start", "nesterov"):
         value = getattr(settings, name)
         expect(isinstance(value, bool | np.bool_), f"{name} to be True or False", value)
@@ -112,11 +112,3 @@ def expect(holds: bool, expected: str, received: Any) -> None:
     """
     if not holds:
         raise ValueError(f"expected {expected}, received {received!r}")
-
-
-def has_device(name: str) -> bool:
-    """Tells whether tensors can be put on a device."""
-    try:
-        return not torch.empty(0, device=name).is_meta
-    except (RuntimeError, AssertionError):  # PyTorch asserts that CUDA was compiled in
-        return False

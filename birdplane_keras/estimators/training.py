@@ -70,7 +70,7 @@ class NetworkTraining(FittedAttributes, BaseEstimator):
         if "model_" in state:
             weights, remembered = state["model_"]
             self._build()
-            self._compile(anew=True)
+            self._compile(fresh=True)
             self.model_.set_weights(weights)
             with keras.device(self.device):
                 restore_optimizer(self.model_.optimizer, self.model_, remembered)
@@ -84,7 +84,7 @@ class NetworkTraining(FittedAttributes, BaseEstimator):
         """Returns the score of what the network says of held out rows."""
 
     def _begin(self, scaling: Scaling, outputs: int) -> None:
-        """Starts anew: the weights, an empty history."""
+        """Starts again: the weights, an empty history."""
         self._scaling = scaling
         self._network = self._asked_network(outputs)
         self.__dict__.pop("_compiled", None)
@@ -106,14 +106,14 @@ class NetworkTraining(FittedAttributes, BaseEstimator):
         if self.standardise != self._scaling.rule:
             raise ValueError(
                 f"expected standardise as in the first fit, {self._scaling.rule!r}, received {self.standardise!r}: fit "
-                "anew with warm_start=False"
+                "again with warm_start=False"
             )
         asked = self._asked_network(self._network.outputs)
         if asked != self._network:
             raise ValueError(
                 f"expected hidden_layers and activation as in the first fit, {self._network.hidden_layers} and "
-                f"{self._network.activation!r}, received {asked.hidden_layers} and {asked.activation!r}: fit anew with "
-                "warm_start=False"
+                f"{self._network.activation!r}, received {asked.hidden_layers} and {asked.activation!r}: fit again "
+                "with warm_start=False"
             )
 
     def _build(self) -> None:
@@ -136,14 +136,14 @@ class NetworkTraining(FittedAttributes, BaseEstimator):
         )
         if compiled != before:
             self._compiled = compiled
-            self._compile(anew=before is None or before.optimizer != compiled.optimizer)
+            self._compile(fresh=before is None or before.optimizer != compiled.optimizer)
         return compiled
 
-    def _compile(self, anew: bool) -> None:
-        """Has the model follow `_compiled`; only `anew` does its optimizer forget what it remembers."""
+    def _compile(self, fresh: bool) -> None:
+        """Has the model follow `_compiled`; only if `fresh` does its optimizer forget what it remembers."""
         with keras.device(self.device):
             set_penalty(self.model_, self._compiled.factor)
-            if anew:
+            if fresh:
                 kind, config = self._compiled.optimizer
                 loss, metrics = self._loss()
                 self.model_.compile(optimizer=kind.from_config(config), loss=loss, metrics=metrics, jit_compile=False)

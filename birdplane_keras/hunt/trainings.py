@@ -124,7 +124,7 @@ class OwnSGD(keras.optimizers.SGD):
 
 
 def build(training: Training) -> Built:
-    """Builds a training anew; twice the same from one description."""
+    """Builds a training again; twice the same from one description."""
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(training.seed)
     read, change_place = PLACES[training.place]()

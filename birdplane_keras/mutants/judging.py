@@ -3,7 +3,9 @@
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from birdplane_keras.mutants.drawing import draw_plan
 from birdplane_keras.mutants.edits import Drawn, Edit, draw_edit, edits_of
 from birdplane_keras.mutants.pairs import built
 from birdplane_keras.mutants.plans import Plan
+from birdplane_keras.mutants.telling import CHANGED
 from birdplane_keras.mutants.unchanged import changes_nothing
 from birdplane_keras.mutants.writing import Written
 from birdplane_keras.parity import check_parity
@@ -68,22 +71,57 @@ def judge_seed(seed: int, number: int = 0, mistakes: int = 1) -> dict[str, Any]:
     Returns:
         `number`, `mistakes`; `alarm`: what the pair as it is was accused of, empty where it was not; `outcomes`: what
         became of each mistake: `edit` in words, `section`, `state` (`same`: it changes nothing; `crashed`: it cannot
-        be trained; `missed`; `caught`), `caught`, `placed` (the edited line is told, and at most three others are),
+        be trained; `missed`; `caught`), `caught`, `placed` (the edited line is reported, and at most three others are),
         `explained` (proved, or named correctly), `wrong` (a known cause is named that it is not), `told`.
     """
+    with drawing(seed, number) as (plan, random, folder):
+        alarm = judge_clean(plan, folder)
+        outcomes = list(draw_ports(plan, random, folder, mistakes))[-1].outcomes
+    return {"number": number, "mistakes": mistakes, "alarm": alarm, "outcomes": outcomes}
+
+
+@contextmanager
+def drawing(seed: int, number: int) -> Iterator[tuple[Plan, np.random.Generator, Path]]:
+    """Yields the plan of a drawn pair, what the mistakes in its port are drawn from, and a folder for the files."""
     torch.set_num_threads(1)
-    plan = draw_plan([seed, number])
-    random = np.random.default_rng([seed, number, 3])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Gradients do not exist")  # a mistake may cut them off
-        alarm = judge_clean(plan, Path(folder))
-        outcomes: list[dict[str, Any]] = []
-        for _ in range(TRIES):  # edits are drawn until they can be trained and change something
-            port, edits, without = draw_edits(plan, random, mistakes)
-            outcomes = judge_edits(port, edits, [plan, *without], Path(folder))
-            if all(outcome["state"] in ("missed", "caught") for outcome in outcomes):
-                break
-    return {"number": number, "mistakes": mistakes, "alarm": alarm, "outcomes": outcomes}
+        yield draw_plan([seed, number]), np.random.default_rng([seed, number, 3]), Path(folder)
+
+
+@dataclass(frozen=True)
+class DrawnPort:
+    """A port with drawn mistakes: its plan, the mistakes, and what became of each, as `judge_seed` returns it."""
+
+    plan: Plan
+    edits: Sequence[Edit]
+    outcomes: Sequence[dict[str, Any]]
+
+    @property
+    def trained(self) -> bool:
+        """Whether every mistake changes something, and the port can be trained."""
+        return all(outcome["state"] in CHANGED for outcome in self.outcomes)
+
+
+def draw_ports(
+    plan: Plan, random: np.random.Generator, folder: Path, mistakes: int, judged_from: int = 0
+) -> Iterator[DrawnPort]:
+    """Yields ports with drawn mistakes, at most `TRIES`, until one can be trained and all mistakes change something.
+
+    Args:
+        plan: Of the reference.
+        random: What the mistakes are drawn from.
+        folder: For the files.
+        mistakes: In each port.
+        judged_from: The ports before this one are drawn and not judged.
+    """
+    for draw in range(TRIES):
+        port, edits, without = draw_edits(plan, random, mistakes)
+        outcomes = judge_edits(port, edits, [plan, *without], folder) if draw >= judged_from else []
+        drawn = DrawnPort(port, edits, outcomes)
+        yield drawn
+        if outcomes and drawn.trained:
+            return
 
 
 def judge_clean(plan: Plan, folder: Path) -> str:
@@ -165,7 +203,7 @@ def outcome(edit: Edit, state: str, **found: Any) -> dict[str, Any]:
 
 
 def is_placed(finding: Mapping[str, Any], edit: Edit, ours: Written, theirs: Written) -> bool:
-    """Whether what is told shows the edited line of either side, or the edited setting, and few others."""
+    """Whether what is reported shows the edited line of either side, or the edited setting, and few others."""
     if edit.section == "pipeline":
         return bool(finding["rung"] == "data")  # the data have no operations
     parting = finding["parting"] or {}

@@ -103,8 +103,8 @@ def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Resul
     """Returns a result that also tells what differs once the port starts as the reference does.
 
     Where the data, the batches or the first weights differ, the port is judged again with the reference's in their
-    place, and where its layers were matched otherwise than they belong, as they do: mistakes behind that are told in
-    the same run.
+    place. Where its layers were matched otherwise than they belong, it is judged again as they belong. So mistakes
+    behind that are reported in the same run.
     """
     failed = first_failure(result.checks)
     given = dict(STARTS.get(failed.name, {})) if failed is not None else {}

@@ -1,19 +1,14 @@
 """What every method makes of drawn pairs, and of a mistake in each: those that `birdplane mutants` draws."""
 
-import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from birdplane_keras.mutants.drawing import draw_plan
-from birdplane_keras.mutants.judging import TRIES, draw_edits, judge_clean, judge_edits
+from birdplane_keras.mutants.judging import TRIES, draw_ports, drawing, judge_clean
 from birdplane_keras.mutants.pairs import built
 from birdplane_keras.mutants.plans import Plan
-from birdplane_keras.mutants.telling import CHANGED
 from birdplane_keras.peers.judging import ask_pair
 
 
@@ -31,15 +26,11 @@ def judge_drawn(seed: int, number: int, judged: Mapping[str, Any]) -> list[dict[
         two entries as `judge_entry` returns them, of kind `right` and `mutant`; the latter is missing where no mistake
         was found that can be trained. Its `ours` has `draw`, the number of the edit among those that were drawn.
     """
-    torch.set_num_threads(1)
-    plan = draw_plan([seed, number])
     right, mutant = (f"{kind} {number} of seed {seed}" for kind in ("right port", "mutant"))
-    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Gradients do not exist")  # a mistake may cut them off
-        folder = Path(place)
+    with drawing(seed, number) as (plan, random, folder):
         ours = judged.get(right) or {"caught": bool(judge_clean(plan, folder)), "named": False}
         entries = [entry_of(right, "right", "", ours, plan, plan, folder)]
-        found = draw_mistake(plan, np.random.default_rng([seed, number, 3]), folder, judged.get(mutant))
+        found = draw_mistake(plan, random, folder, judged.get(mutant))
         if found is not None:
             port, text, ours = found
             entries.append(entry_of(mutant, "mutant", text, ours, plan, port, folder))
@@ -60,16 +51,15 @@ def draw_mistake(
     Returns:
         the port's plan, the mistake in words, and `ours`; `None` where none was found.
     """
-    for draw in range(TRIES):
-        port, edits, without = draw_edits(plan, random, 1)
+    drawn = enumerate(draw_ports(plan, random, folder, 1, judged_from=0 if judged is None else TRIES))
+    for draw, port in drawn:
         if judged is not None:
             if draw == judged["draw"]:
-                return port, edits[0].text, dict(judged)
-            continue
-        (outcome,) = judge_edits(port, edits, [plan, *without], folder)
-        if outcome["state"] in CHANGED:
+                return port.plan, port.edits[0].text, dict(judged)
+        elif port.trained:
+            (outcome,) = port.outcomes
             named = outcome["caught"] and outcome["explained"] and not outcome["wrong"]
-            return port, edits[0].text, {"caught": outcome["caught"], "named": named, "draw": draw}
+            return port.plan, port.edits[0].text, {"caught": outcome["caught"], "named": named, "draw": draw}
     return None
 
 

@@ -117,7 +117,7 @@ def detach(model: keras.Model) -> keras.Model:
 
 @contextmanager
 def detached(model: keras.Model) -> Iterator[None]:
-    """Within it, a model runs on Keras' stock path; after it, it is attached as before, and is traced anew."""
+    """Within it, a model runs on Keras' stock path; after it, it is attached as before, and is traced again."""
     attachment = vars(model).get(PLUGIN_ATTRIBUTE)
     detach(model)
     try:

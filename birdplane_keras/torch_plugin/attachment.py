@@ -269,7 +269,7 @@ class Attachment:
         """Lays the kernels out as the engine wants, unless something runs on the stock path, which rounds by that, too.
 
         Returns:
-            Whether anything was laid out anew.
+            Whether anything was laid out again.
         """
         stock_is_run = bool(self.refused) or self.entries.any_declined()
         return not stock_is_run and lay_out_for(self.engine, self.model, batch_size)

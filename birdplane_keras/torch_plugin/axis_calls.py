@@ -76,7 +76,7 @@ def joined(walk: Any, node: Any) -> Form | None:
 
 
 def padded(walk: Any, node: Any) -> Form | None:
-    """Numbers around a tensor, which are told from its last axis on."""
+    """Numbers around a tensor, which are given from its last axis on."""
     form, rank = walk.forms[node.args[0]], rank_of(node)
     order = form.order
     if order is None or rank is None:

@@ -1,6 +1,6 @@
 """One order of axes for a whole graph: images of channels last run as PyTorch's own, turned at the edges only.
 
-Keras turns the axes of images before and after each of PyTorch's operations, and lays them out in memory anew. Here a
+Keras turns the axes of images before and after each of PyTorch's operations, and lays them out in memory again. Here a
 turn is not made: it is noted, passed on through what works number by number, and made where an operation asks for it.
 """
 

@@ -43,7 +43,7 @@ from birdplane_keras.torch_plugin.places import (
 _MOST_PLACES = 200_000
 _LARGEST_ARRAY = 1 << 25  # bytes that may be compared before every replay
 _REGISTERED = "which classes are registered with abstract ones"
-_OF_KERAS = ("_torch_params",)  # an item by which Keras tells PyTorch of its variables, made anew now and then
+_OF_KERAS = ("_torch_params",)  # an item by which Keras tells PyTorch of its variables, made again now and then
 
 
 def _keep(_: Any) -> None:
@@ -54,7 +54,7 @@ class Following(Noted):
     """Notes the places that code may read or write.
 
     Args:
-        given: Containers that are made anew for each step; not looked into.
+        given: Containers that are made again for each step; not looked into.
         refuses: Stop at what cannot be watched.
     """
 

@@ -19,7 +19,7 @@ class Hooks:
 
     Args:
         model: A Keras model.
-        audits: Is told where an epoch begins.
+        audits: Learns where an epoch begins.
         entries: Whose traces of replaced code end there.
         start: From a kind of step; sets the model's function of that kind.
     """

@@ -27,7 +27,7 @@ def lay_out_for(engine: str, model: keras.Model, batch_size: int) -> bool:
         batch_size: Rows of the products.
 
     Returns:
-        Whether anything was laid out anew.
+        Whether anything was laid out again.
     """
     if engine == "exact":
         return lay_out_for_parity(model, batch_size)
@@ -42,7 +42,7 @@ def lay_out_for_parity(model: keras.Model, batch_size: int) -> bool:
         batch_size: Rows of the products.
 
     Returns:
-        Whether anything was laid out anew.
+        Whether anything was laid out again.
     """
 
     def matters(layer: Any) -> bool:
@@ -60,7 +60,7 @@ def lay_out_for_parts(model: keras.Model) -> bool:
     """Lays large kernels of `Dense` out as (out, in), so that products can keep to parts of them.
 
     Returns:
-        Whether anything was laid out anew.
+        Whether anything was laid out again.
     """
 
     def splits(layer: Any) -> bool:

@@ -41,7 +41,7 @@ class Reads(Following):
 
     Args:
         roots: Objects that are there before the step.
-        given: Containers that are made anew for each step; not looked into.
+        given: Containers that are made again for each step; not looked into.
         refuses: Stop at what cannot be watched, before it runs.
     """
 

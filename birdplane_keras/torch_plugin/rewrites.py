@@ -19,7 +19,7 @@ from birdplane_keras.torch_plugin.torch_forms import (
 
 aten = torch.ops.aten
 
-LARGEST_CONSTANT = 1 << 16  # elements; larger ones are made anew at each step rather than kept
+LARGEST_CONSTANT = 1 << 16  # elements; larger ones are made again at each step rather than kept
 # The others keep every bit.
 _ROUNDING = {*TORCH_FORMS, "compiled", TURNED, LAID_OUT, "gradient left as factors", "product by parts"}
 _ALIASES = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}

@@ -29,7 +29,7 @@ class Trial:
         roots: Objects that are there before the function runs.
         given: Containers of the inputs.
         most_calls: ATen calls of a run beyond which it is not tried further.
-        numbers_may_leave: Whether it may take numbers out of tensors: what stands in for it takes them anew each time.
+        numbers_may_leave: Whether it may take numbers out of tensors: what stands in for it takes them again each time.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class Trial:
 
 
 def guarded(place: Place, kept: list[tuple[Place, Any]]) -> Place:
-    """Returns a copy of a place without what each step leaves there anew."""
+    """Returns a copy of a place without what each step leaves there again."""
     left = {key for each, key in kept if each is place}
     guard = copy.copy(place)
     guard.before = {key: value for key, value in place.before.items() if key not in left}
@@ -199,7 +199,7 @@ def guarded(place: Place, kept: list[tuple[Place, Any]]) -> Place:
 
 
 def require_equal_constants(first: Journal, second: Journal, given: set[int]) -> None:
-    """Makes sure that tensors which Python makes anew at each run hold the same numbers each time."""
+    """Makes sure that tensors which Python makes again at each run hold the same numbers each time."""
     fresh = [
         [tensor for key, tensor in one.outside.items() if key not in other.outside and key not in given]
         for one, other in ((first, second), (second, first))

@@ -1,5 +1,6 @@
-"""The prose of Markdown files and of docstrings, without code, tables and marks; and what is wrong with it."""
+"""The prose of Markdown files, docstrings and errors, without code, tables and marks; and what is wrong with it."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -23,18 +24,18 @@ DROPPED = {
     "that it grew from": "that it began with",
     "is told": "is reported",
     "are told": "are reported",
-    "the like": "similar ones",
     "lest": "so that … not",
     "nought": "nothing",
     "of one's own": "your own",
+    "anew": "again",
     "aloud": "with a warning",
 }
-ALLOWED = {"the like"}  # "`train_on_batch` and the like" is current English
 
 
 def pages() -> list[Path]:
-    """Returns the README and every page of the documentation that is in English."""
-    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """Returns the pages beside the README and every page of the documentation, all that are in English."""
+    named = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")]
+    found = [*named, *sorted((ROOT / "docs").rglob("*.md"))]
     return [path for path in found if not path.name.endswith(".ko.md") and "_build" not in path.parts]
 
 
@@ -77,6 +78,18 @@ def faults_of(text: str) -> list[str]:
         found += [
             f"{word!r}, write {better!r}: {paragraph[:120]}"
             for word, better in DROPPED.items()
-            if word not in ALLOWED and re.search(rf"\b{re.escape(word)}\b", plain)
+            if re.search(rf"\b{re.escape(word)}\b", plain)
         ]
+    return found
+
+
+def said_by(program: str) -> list[tuple[int, str]]:
+    """Returns the docstrings of a program, and what it raises and warns with: (line, text)."""
+    found = []
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            found.append((getattr(node, "lineno", 1), ast.get_docstring(node) or ""))
+        if isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "warn"):
+            pieces = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+            found.append((node.lineno, " ".join(each for each in pieces if isinstance(each, str))))
     return found

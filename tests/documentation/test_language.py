@@ -6,12 +6,27 @@ import importlib
 import pytest
 
 from birdplane_keras.cli import COMMANDS
-from documentation.prose import MOST_WORDS, ROOT, faults_of, pages
+from documentation.prose import MOST_WORDS, ROOT, faults_of, pages, said_by
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_page_has_short_sentences_and_current_words(page):
     assert faults_of(page.read_text()) == []
+
+
+@pytest.mark.parametrize("folder", ["birdplane_keras", "torch_reference", "scripts", "examples"])
+def test_docstrings_and_errors_have_short_sentences_and_current_words(folder):
+    found = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        said = said_by(path.read_text())
+        found += [f"{path}:{line}: {fault}" for line, text in said for fault in faults_of(text)]
+    assert found == []
+
+
+def test_what_a_program_says_is_read():
+    """Negative control."""
+    told = [text for _, text in said_by('def f():\n    """Mend it."""\n    raise E(f"{x} is told") from warn("no")\n')]
+    assert [len(faults_of(text)) for text in told] == [1, 1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

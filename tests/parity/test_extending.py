@@ -15,7 +15,7 @@ from birdplane_keras.parity.core.compare import compare_tensors
 from birdplane_keras.parity.kinds import layouts
 from birdplane_keras.parity.kinds import registry as kinds
 from birdplane_keras.parity.kinds.kind import Kind, Setting, of, set_attribute, simple_rules
-from birdplane_keras.parity.kinds.mending import setting
+from birdplane_keras.parity.kinds.repairing import setting
 from birdplane_keras.parity.optimizers import registry as optimizers
 from birdplane_keras.parity.optimizers.optimizer import OptimizerKind
 from birdplane_keras.parity.sides.bench import PairBench

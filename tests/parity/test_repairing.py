@@ -1,4 +1,4 @@
-"""Mistakes that are found by mending the port: settings together, the first of several, another optimizer."""
+"""Mistakes that are found by repairing the port: settings together, the first of several, another optimizer."""
 
 import keras
 import pytest

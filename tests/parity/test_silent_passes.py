@@ -15,6 +15,7 @@ from birdplane_keras.catalogue.networks import (
     dense,
     join,
     labelled,
+    measured,
     mlp,
     regression_pair,
     shuffled,
@@ -274,3 +275,11 @@ def test_a_target_that_is_broadcast_against_the_outputs():
     """(N,) against (N, 1) makes a loss of N x N differences, and both frameworks let it through."""
     pair = regression_pair(0, torch_loss=lambda outputs, targets: ((outputs - targets[:, 0]) ** 2).mean())
     assert first_failure(pair)["rung"] == "loss"
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_where_the_reference_broadcasts_the_port_is_not_blamed():
+    x, y = measured(0)
+    (finding,) = check_parity(regression_pair(0, data=(x, y[:, 0])), steps=10).diagnosis
+    assert finding.cause == "broadcasting"
+    assert finding.text.startswith("the reference's loss subtracts targets (B,)")

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Change, Hypothesis, Repair, advise
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 from birdplane_keras.parity.sides.calls import Call, Rewrite
 from birdplane_keras.parity.sides.keras_host import KerasHost
 
@@ -83,7 +83,7 @@ def suppose_activations(case: Case) -> Iterator[Hypothesis]:
         yield Hypothesis(
             cause="activation",
             text=text,
-            advice=advise(f"{describe(places, names)}: {advice}", mend_places(case, places, calls)),
+            advice=advise(f"{describe(places, names)}: {advice}", repair_places(case, places, calls)),
             change=rewriting(lambda activation=activation, places=places: replaced(activation, places, len(names))),
             calls=(NAMES, places),
         )
@@ -173,7 +173,7 @@ def replaced(activation: Function, places: Sequence[int], total: int) -> Rewrite
     return rewrite
 
 
-def mend_places(case: Case, places: Sequence[int], calls: Sequence[Used]) -> Repair | None:
+def repair_places(case: Case, places: Sequence[int], calls: Sequence[Used]) -> Repair | None:
     """Returns what gives the port's layers the reference's functions, if the two have as many activations."""
     layers = [layer for layer in case.called_layers if applies_activation(layer)]
     if len(layers) != len(calls):

@@ -1,4 +1,4 @@
-"""Tries advice on the port before it is given: a fix is told as tried only if the rung then passes, or gets further."""
+"""Tries advice on the port before it is given: a fix counts as tried only if the rung then passes, or gets further."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

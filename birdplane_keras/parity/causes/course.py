@@ -20,7 +20,7 @@ from birdplane_keras.parity.core.records import Rows, Tensors
 from birdplane_keras.parity.core.tolerances import ENVELOPE
 from birdplane_keras.parity.core.trajectory import COPIES
 
-RATES = 32  # steps whose rates are told
+RATES = 32  # steps whose rates are reported
 BEYOND = 4  # steps that are looked at after the one that broke
 
 

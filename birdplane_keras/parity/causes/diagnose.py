@@ -45,7 +45,7 @@ def budget_of(bench: PairBench) -> Budget:
 
 
 def in_doubt(case: Case) -> list[Finding]:
-    """Returns what is told where no change of the reference explains the rung.
+    """Returns what is reported where no change of the reference explains the rung.
 
     It is another matching, or what repairs the port, or at least a rate that differs.
     """
@@ -92,7 +92,7 @@ def merge(found: Iterable[Finding]) -> list[Finding]:
 
 
 def both_partings(first: Parting | None, other: Parting | None) -> Parting | None:
-    """Returns what is told of two places, each line once."""
+    """Returns what is said of two places, each line once."""
     if first is None or other is None:
         return first or other
     return {side: list(dict.fromkeys([*first[side], *other[side]])) for side in first}
@@ -169,14 +169,14 @@ def explain_step(case: Case) -> list[Finding]:
         if ambiguity is not None and any(fix.tried for fix in ambiguity.fixes):
             return [ambiguity]
     kinds: dict[tuple, list[Found]] = {}
-    for found in walked.found:  # the same mistake in many places is told of once
+    for found in walked.found:  # the same mistake in many places is reported once
         unnamed = found.place if not found.names and found.change is not None else None
         kinds.setdefault((id(found),) if unnamed is None else unnamed.kind, []).append(found)
     return [finding for alike in kinds.values() for finding in tell_places(alike, walked)]
 
 
 def tell_places(alike: Sequence[Found], walked: Walk) -> list[Finding]:
-    """Returns what is told of places that part alike: what is told of the first, and where the others are."""
+    """Returns what is said of places that part alike: what is said of the first, and where the others are."""
     first, *others = tell_place(alike[0], walked)
     told = [each for found in alike[1:] for each in found.told]
     parting = functools.reduce(both_partings, [each.sides for each in told], first.parting)
@@ -184,7 +184,7 @@ def tell_places(alike: Sequence[Found], walked: Walk) -> list[Finding]:
 
 
 def tell_place(found: Found, walked: Walk) -> list[Finding]:
-    """Returns what is told of a place at which the sides part."""
+    """Returns what is said of a place at which the sides part."""
     parting = functools.reduce(both_partings, [each.sides for each in found.told], None)
     graphs = [each.graph for each in found.told]
     rest, rung = describe_proof(walked), found.case.rung
@@ -213,7 +213,7 @@ def tell_place(found: Found, walked: Walk) -> list[Finding]:
 
 
 def describe_place(told: Told, rung: str, rest: str, *, proved: bool) -> Finding:
-    """Returns what is told of operations that no known mistake names."""
+    """Returns what is said of operations that no known mistake names."""
     cause, text = describe_parting(told.sides)
     evidence = "; ".join(filter(None, (told.more, rest)))
     return Finding(

@@ -52,7 +52,7 @@ def suppose(found: Sequence[Found]) -> Hypothesis:
         cause=setting.cause,
         text=f"{setting.what} is {setting.ours} in {enumerate_names(layers)}, {setting.theirs} in "
         f"{enumerate_names(names)}",
-        advice=advise(f"{enumerate_names(layers)}: {setting.fix}", mend_all(found)),
+        advice=advise(f"{enumerate_names(layers)}: {setting.fix}", repair_all(found)),
         evidence="read from both layers",
         layers=names,
         coarse=setting.coarse,
@@ -60,16 +60,16 @@ def suppose(found: Sequence[Found]) -> Hypothesis:
     )
 
 
-def mend_all(found: Sequence[Found]) -> Repair | None:
+def repair_all(found: Sequence[Found]) -> Repair | None:
     """Returns what gives the reference's setting to all these layers, `None` where one of them cannot be given it."""
     repairs = [(match.layer, setting.repair) for match, setting in found]
     if any(repair is None for _, repair in repairs):
         return None
 
-    def mend_layers(host: KerasHost) -> AbstractContextManager[None]:
+    def repair_layers(host: KerasHost) -> AbstractContextManager[None]:
         return host.together([repair(layer) for layer, repair in repairs if repair is not None])
 
-    return mend_layers
+    return repair_layers
 
 
 def get(run: TorchRun, name: str) -> nn.Module:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, Repair, advise
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 from birdplane_keras.parity.private_torch import tree_leaves
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.torch_run import TorchRun
@@ -140,6 +140,12 @@ def suppose_functions(case: Case) -> Iterator[Hypothesis]:
             "give both one shape: targets[:, None], or ops.squeeze(outputs, -1)",
             lambda loss, function=function: lambda outputs, targets: function(by_all(outputs, targets)),
         )
+    yield supposed(
+        "broadcasting",
+        "the reference's loss subtracts targets (B,) from outputs (B, 1), which gives a (B, B) table of differences",
+        "give the reference's loss both in one shape, such as targets[:, None]; the port is right",
+        lambda loss: lambda outputs, targets: loss(outputs, aligned(targets, outputs)),
+    )
     for name, function in functions.items():
         yield supposed(
             "loss_function",
@@ -147,6 +153,17 @@ def suppose_functions(case: Case) -> Iterator[Hypothesis]:
             "use the reference's loss",
             lambda loss, function=function: lambda outputs, targets: function(outputs - targets.reshape(outputs.shape)),
         )
+
+
+def aligned(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """Returns targets (B,) as (B, 1), the shape of the outputs.
+
+    Raises:
+        ValueError: They have other shapes.
+    """
+    if targets.ndim != 1 or outputs.shape != (len(targets), 1):
+        raise ValueError(f"expected (B,) and (B, 1), received {tuple(targets.shape)} and {tuple(outputs.shape)}")
+    return targets[:, None]
 
 
 def by_all(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from birdplane_keras.parity.core.compare import one_ulp
 from birdplane_keras.parity.core.finding import Finding
 from birdplane_keras.parity.core.tolerances import NORMALISED
 
-DIGITS = (2, 4, 6, 8)  # as few of these as make the inputs equal are told
+DIGITS = (2, 4, 6, 8)  # as few of these as make the inputs equal are reported
 
 
 def in_normalisation(name: str, ours: np.ndarray, theirs: np.ndarray) -> Iterator[Finding]:

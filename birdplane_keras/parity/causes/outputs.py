@@ -9,7 +9,7 @@ import torch
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Advice, Hypothesis, advise
-from birdplane_keras.parity.kinds.mending import attributes_set, calling
+from birdplane_keras.parity.kinds.repairing import attributes_set, calling
 from birdplane_keras.parity.sides.keras_host import Repair
 
 Function = Callable[[torch.Tensor], torch.Tensor]

@@ -70,7 +70,7 @@ def first_apart(sides: Sides, stand: Stand | None) -> Parting | None:
 
 
 def as_explained(sides: Sides, stand: Stand | None, found: Parting | None) -> Parting | None:
-    """Returns what is told of a place: of what is added, cut off or forgotten that alone."""
+    """Returns what is said of a place: of what is added, cut off or forgotten that alone."""
     case, port, reference = sides.case, sides.port, sides.reference
     if stand is not None and (found is None or (case.rung == "gradients" and stand.cuts)):
         found = parting_of(stand, port.program, reference)
@@ -83,7 +83,7 @@ def as_explained(sides: Sides, stand: Stand | None, found: Parting | None) -> Pa
         return found
     if stand.added and found.port:  # what takes the value there is made of another, that is all
         found = Parting(port=found.port, reference=twins(found.port[0], reference))
-    if case.rung != "gradients":  # where it is told as what it cuts off
+    if case.rung != "gradients":  # where it is reported as what it cuts off
         found = Parting(port=with_cuts(found.port, stand, port.program, reference), reference=found.reference)
     return found
 

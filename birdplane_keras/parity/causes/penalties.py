@@ -10,7 +10,7 @@ import torch
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
 from birdplane_keras.parity.causes.hypothesis import Advice, Hypothesis, Repair
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.torch_run import TorchRun
 

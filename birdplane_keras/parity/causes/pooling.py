@@ -25,8 +25,8 @@ def suppose_pooling(case: Case) -> Iterator[Hypothesis]:
         cause="pooling_padding",
         text="average pooling leaves the padding out of the mean on one side and counts it on the other",
         advice=advise(
-            'Keras\' padding="same" does not count it; ZeroPadding2D and then AveragePooling2D(padding="valid") does, '
-            "as PyTorch's count_include_pad=True"
+            'ZeroPadding2D and then AveragePooling2D(padding="valid") counts it, as PyTorch\'s count_include_pad=True; '
+            'Keras\' padding="same" does not, where it pads both ends of every axis alike'
         ),
         change=rewriting(flip_counting),
     )

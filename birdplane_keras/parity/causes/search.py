@@ -16,7 +16,7 @@ SLACK = 2.0  # the changed reference rounds otherwise than the one on which the 
 COARSE = 16.0  # times nearer to the port must come what rounds to a half type on the way
 ROUNDED_ALIKE = ("forward", "loss")  # here the port's own operations round to a half type in the reference as there
 NEARER = 4.0  # at least so many times nearer to the port must a hypothesis bring the reference
-TOLD = 3  # kinds of what was not tried that are told by name
+TOLD = 3  # kinds of what was not tried that are reported by name
 
 NEW_DRAWS = 3  # nudged copies that measure the noise of tensors that only the changed reference has
 HOPELESS = 8.0  # times as far apart as some draws allow: more of them would not show that it is rounding

@@ -14,7 +14,7 @@ from birdplane_keras.parity.causes.layer_settings import get
 from birdplane_keras.parity.causes.reading import read_off
 from birdplane_keras.parity.core.finding import Finding
 from birdplane_keras.parity.kinds.batch_norm import MODULES
-from birdplane_keras.parity.kinds.mending import attributes_set, class_set
+from birdplane_keras.parity.kinds.repairing import attributes_set, class_set
 from birdplane_keras.parity.matching.ledger import LayerMatch
 from birdplane_keras.parity.sides.calls import Call
 from birdplane_keras.parity.sides.keras_host import KerasHost

@@ -11,7 +11,7 @@ from birdplane_keras.parity.core.records import UPDATES
 
 
 def asked(source: Callable[[Case], Iterable[Any]], case: Case) -> list[Any]:
-    """Returns what a source yields: one that fails on these models is told of, and takes no verdict with it."""
+    """Returns what a source yields: one that fails on these models is named in a note, and takes no verdict with it."""
     try:
         return list(source(case))
     except BirdplaneError:

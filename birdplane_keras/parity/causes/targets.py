@@ -15,7 +15,7 @@ from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Hypothesis, Repair, advise
 from birdplane_keras.parity.causes.losses import Loss, supposed, with_loss_settings
 from birdplane_keras.parity.causes.output_gradients import weights_of_classes
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 from birdplane_keras.parity.sides.calls import Call
 from birdplane_keras.parity.sides.keras_host import KerasHost
 
@@ -59,7 +59,7 @@ def with_smoothing(amount: float) -> Callable[..., Call]:
 
 
 def suppose_weights(case: Case) -> Iterator[Hypothesis]:
-    """Yields weights of classes: those that the port is told, and those that its gradients show."""
+    """Yields weights of classes: those that the port is given, and those that its gradients show."""
     given = case.pair.keras_class_weight
     told = f"fit(class_weight={dict(given)})" if given else "no class weights"
     fix = "fit(class_weight={class: weight}) with the reference's weights; PyTorch's weight= divides by their sum, too"

@@ -27,7 +27,7 @@ Run = KerasRun | TorchRun
 Put = Mapping[int, np.ndarray]
 MOST_KINDS = 3  # of weights that are updated alike
 MOST_NAMED = 3  # weights
-SHARE = 0.5  # of the time that is left, for the updates behind the first: what is told may be tried, too
+SHARE = 0.5  # of the time that is left, for the updates behind the first: what is reported may be tried, too
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ MOST_NAMES = 200  # known mistakes that are tried as a name for a place
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What is told of a place: each side's operations in words, `port` and `reference`, and what else is seen."""
+    """What is said of a place: each side's operations in words, `port` and `reference`, and what else is seen."""
 
     sides: Mapping[str, Sequence[str]]
     graph: Graph
@@ -67,7 +67,7 @@ class Found:
 
     @property
     def told(self) -> Sequence[Told]:
-        """What is told of it; nothing where nothing is seen."""
+        """What is said of it; nothing where nothing is seen."""
         return self.updates or ([] if self.place is None else [Told(sides=self.place.told, graph=self.place.graph)])
 
     @property

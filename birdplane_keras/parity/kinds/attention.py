@@ -21,7 +21,7 @@ from birdplane_keras.parity.kinds.kind import (
     of,
     simple,
 )
-from birdplane_keras.parity.kinds.mending import setting
+from birdplane_keras.parity.kinds.repairing import setting
 
 PROJECTIONS = ("query", "key", "value")
 

@@ -23,7 +23,7 @@ from birdplane_keras.parity.kinds.kind import (
     simple_rules,
 )
 from birdplane_keras.parity.kinds.linear import call_without_activation
-from birdplane_keras.parity.kinds.mending import calling
+from birdplane_keras.parity.kinds.repairing import calling
 
 K = keras.layers
 DEPTHWISE = (K.DepthwiseConv1D, K.DepthwiseConv2D)

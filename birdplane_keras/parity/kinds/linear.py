@@ -18,7 +18,7 @@ from birdplane_keras.parity.kinds.kind import (
     of,
     simple_rules,
 )
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 
 
 def rules(ours: KerasUnit, theirs: TorchUnit, order: FeatureOrder) -> list[Rule]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from birdplane_keras.parity.kinds import layouts, recurrent
 from birdplane_keras.parity.kinds.kind import Edit, Setting, of
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 
 
 def settings(layer: Any, module: Any) -> Iterator[Setting]:

@@ -14,7 +14,7 @@ from birdplane_keras.parity.kinds.kind import (
     simple_rules,
 )
 from birdplane_keras.parity.kinds.layouts import Turn
-from birdplane_keras.parity.kinds.mending import setting
+from birdplane_keras.parity.kinds.repairing import setting
 
 
 def feature_rules(ours: KerasUnit, theirs: TorchUnit, order: FeatureOrder) -> list[Rule]:

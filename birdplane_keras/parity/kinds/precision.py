@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from birdplane_keras.parity.kinds.kind import Edit, Setting
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 
 HALVES = ("float16", "bfloat16")
 

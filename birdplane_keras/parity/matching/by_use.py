@@ -33,7 +33,7 @@ def match_by_use(model: Any, uses: Uses, ledger: Ledger, predict: Callable[[], t
     """Finds the counterparts of a model's layers. The model's weights are others afterwards.
 
     Where several parts of the reference may be one layer, the names and the order of uses decide; or, where that shows
-    more, the order in which the port's layers were made; and if what comes behind does not agree then, the next one.
+    more, the order in which the port's layers were made. If what comes behind does not agree then, it is the next one.
 
     Args:
         model: The port.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import torch
 
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 from birdplane_keras.parity.matching.fits import Fit
 from birdplane_keras.parity.private_keras import layers_of, own_variables
 from birdplane_keras.parity.private_torch import tree_leaves

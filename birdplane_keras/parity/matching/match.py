@@ -64,9 +64,9 @@ def match_layers(
 ) -> Matching:
     """Finds the counterpart of every weight.
 
-    By its use, where both models can be looked at as they predict. What that does not tell: the i-th layer of a kind is
-    the i-th module of that kind, both in the order of registration, nested ones included; a weight of a layer of one's
-    own is the parameter of the same last name and shape, where there is one such.
+    By its use, where both models can be looked at as they predict. Where that does not tell, the i-th layer of a kind
+    is the i-th module of that kind, both in the order of registration, nested ones included. A weight of a layer of
+    the user's own is the parameter of the same last name and shape, where there is one such.
     Integer buffers, and buffers of modules of no known kind, are left alone.
 
     Args:

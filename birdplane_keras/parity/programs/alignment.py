@@ -125,7 +125,7 @@ def part(
 def without_masks(ours: list[Operation], theirs: list[Operation]) -> tuple[list[Operation], list[Operation]]:
     """Returns the first operations without truth values and whole numbers, where either side has others.
 
-    A mask is put together in many ways, and acts on the numbers that are told, if it differs.
+    A mask is put together in many ways, and acts on the numbers that are reported, if it differs.
     """
     numbers = [[each for each in side if not each.value.whole] for side in (ours, theirs)]
     return (numbers[0], numbers[1]) if all(numbers) else (ours, theirs)

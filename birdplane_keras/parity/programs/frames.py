@@ -16,7 +16,7 @@ _LIBRARIES = ("torch", "keras", "optree", "numpy", "greenlet")
 _JUDGE = Path(__file__).parents[1]
 _BETWEEN = {str(Path(__file__).with_name(name)) for name in ("composed.py", "numbered.py", "recording.py")}
 _PLUGIN = Path(__file__).parents[2] / "torch_plugin"
-LINES = 2  # of the user's own that are told: where it is, and from where that was called
+LINES = 2  # of the user's own that are reported: where it is, and from where that was called
 DEEPEST = 60  # functions within each other that tell two calls apart
 _STANDARD_LIBRARY = Path(linecache.__file__).parent
 

@@ -80,7 +80,7 @@ class Calls:
         self._begun = False
 
     def begin(self, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Begins to count anew: a batch is about to be given to the module."""
+        """Begins to count again: a batch is about to be given to the module."""
         self.rows = next((len(each) for each in tree_leaves(given) if isinstance(each, torch.Tensor) and each.ndim), 0)
         self._begun = True
         self._count, self.tensors, self._made = 0, {}, {}  # last: what is asked of a tensor is a call, too

@@ -40,7 +40,7 @@ def tell_operation(operation: Operation, program: Program, times: int, other: Op
         operation: It.
         program: Which it is of.
         times: To how many tensors it is done.
-        other: One of the same name on the other side: what of the arguments differs from it is told.
+        other: One of the same name on the other side: what of the arguments differs from it is reported.
     """
     given = [name_source(source, program) for source in operation.sources]
     given += [f"{argument.name}={tell_value(argument.value)}" for argument in telling(operation, other)]

@@ -207,7 +207,7 @@ def pairs_by_size(
 
 
 def told(program: Program, foreign: Sequence[int], end: int) -> list[Operation]:
-    """Returns what is told of a place: its end, and the operations behind it that part first."""
+    """Returns what is said of a place: its end, and the operations behind it that part first."""
     unknown, waiting = {*foreign, end}, [end]
     first, seen = {end}, set()
     while waiting:

@@ -20,7 +20,7 @@ RATES: dict[type, tuple[str, ...]] = {  # what the layers that drop call the sha
 
 
 def rates_of(layer: Any) -> Iterator[tuple[str, float]]:
-    """Yields name and value of the rates at which a layer drops; a layer of one's own may call anything a rate."""
+    """Yields name and value of the rates at which a layer drops; a layer of the user's may call anything a rate."""
     for kind, names in RATES.items():
         if isinstance(layer, kind):
             yield from ((name, vars(layer)[name]) for name in names if isinstance(vars(layer).get(name), float))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.errors import errors_of_pair
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 from birdplane_keras.parity.matching.match import Matching
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import dropout_replaced, layers_of, seeds_of

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import torch
 
-from birdplane_keras.parity.kinds.mending import attributes_set
+from birdplane_keras.parity.kinds.repairing import attributes_set
 from birdplane_keras.parity.private_keras import variables_of
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from birdplane_keras.parity.core.records import Dropped, Outline
-from birdplane_keras.parity.kinds.mending import calling
+from birdplane_keras.parity.kinds.repairing import calling
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.calls import Dropouts
 from birdplane_keras.parity.sides.keras_run import KerasRun, call
