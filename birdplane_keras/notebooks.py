@@ -1,12 +1,15 @@
 """Executes the documentation's notebooks, and reads off what must stay the same. Needs the extra `notebook`."""
 
+import argparse
 import copy
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from birdplane_keras.cli import OneLineParser, run
 from birdplane_keras.errors import RequestError
 from birdplane_keras.extras import require
 from birdplane_keras.parity.core.disk import write_atomically
@@ -18,6 +21,31 @@ KEPT = re.compile(
     r"(?P<match>bit-exact|rounding-only): |diverged: |First broken rung: \w+|Cause: \w+| +Fix: .+"
     r"|.+ is attached, engine \w+|(train|test|predict), [^:]+: \w+|bits that differ: \d+"
 )
+
+
+def main(folder: Path, argv: list[str] | None = None) -> int:
+    """Runs `scripts/notebooks.py`; returns 0, 1 where a cell failed, 2 for an unusable request."""
+    parser = OneLineParser(
+        prog="notebooks.py",
+        description="Execute notebooks and write them with what their cells showed.",
+        epilog="needs the extra `notebook`",
+    )
+    parser.add_argument("paths", nargs="*", type=Path, metavar="FILE", help="default: all of docs/notebooks")
+    parser.set_defaults(command=lambda arguments: write_all(arguments, folder))
+    return run(parser, argv)
+
+
+def write_all(arguments: argparse.Namespace, folder: Path) -> int:
+    """Writes the notebooks that are named, or all of a folder; returns 1 at the first whose cell fails."""
+    exceptions = require("nbclient.exceptions", extra="notebook", what="executing a notebook")
+    for path in arguments.paths or sorted(folder.glob("*.ipynb")):
+        try:
+            write(path)
+        except exceptions.CellExecutionError as error:
+            print(f"notebooks.py: {path}: {error}", file=sys.stderr)
+            return 1
+        print(f"Written: {path}")
+    return 0
 
 
 def execute(path: Path) -> Any:

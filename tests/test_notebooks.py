@@ -76,7 +76,7 @@ def made_of(folder, source, text=""):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_run_anew_says_what_it_said(path):
+def test_a_notebook_run_again_says_what_it_said(path):
     from birdplane_keras.notebooks import execute, kept_lines, read
 
     before = kept_lines(read(path))

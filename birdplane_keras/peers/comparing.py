@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
+import torch
 
 from birdplane_keras.peers.method import Difference
 
@@ -45,17 +46,24 @@ def allclose(atol: float) -> IsClose:
     return partial(np.allclose, atol=atol)
 
 
-def asserts(check: Callable[..., None], **settings: float) -> IsClose:
-    """Returns whether an assertion of NumPy or PyTorch, with some settings, holds for (port, reference)."""
+def asserts(check: Callable[..., None]) -> IsClose:
+    """Returns whether an assertion of NumPy or PyTorch holds for (port, reference)."""
 
     def is_close(one: np.ndarray, other: np.ndarray) -> bool:
         try:
-            check(other, one, **settings)
+            check(other, one)
         except AssertionError:
             return False
         return True
 
     return is_close
+
+
+def close_as_tensors(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether `torch.testing.assert_close` passes for (reference, port) at its defaults."""
+    return asserts(lambda ours, theirs: torch.testing.assert_close(torch.as_tensor(ours), torch.as_tensor(theirs)))(
+        one, other
+    )
 
 
 def by_step(values: list[float], count: int, what: str) -> dict[str, np.ndarray]:

@@ -2,9 +2,7 @@
 
 from functools import partial
 
-import torch
-
-from birdplane_keras.peers.comparing import IsClose, allclose, asserts, by_step, first_apart
+from birdplane_keras.peers.comparing import IsClose, allclose, by_step, close_as_tensors, first_apart
 from birdplane_keras.peers.method import Difference, Method
 from birdplane_keras.peers.prepared import Prepared
 
@@ -24,19 +22,15 @@ def compare_outputs(pair: Prepared, is_close: IsClose) -> Difference | None:
     return first_apart(*pair.outputs, is_close)
 
 
-def compare_tensors(outputs: tuple[dict, dict], **settings: float) -> Difference | None:
-    """Compares outputs by `torch.testing.assert_close` itself.
+def compare_tensors(pair: Prepared) -> Difference | None:
+    """Compares the outputs by `torch.testing.assert_close` itself.
 
     Documents: for float32 a relative tolerance of 1.3e-6 and an absolute one of 1e-5, both together; NaN equals
     nothing, and types must agree.
     Emulated: the function is called on the outputs of `compare_outputs`, as tensors.
     Limits: as `compare_outputs`.
     """
-
-    def check(ours, theirs, **more):
-        torch.testing.assert_close(torch.as_tensor(ours), torch.as_tensor(theirs), **more)
-
-    return first_apart(*outputs, asserts(check, **settings))
+    return compare_outputs(pair, close_as_tensors)
 
 
 def compare_outputs_and_loss(pair: Prepared) -> Difference | None:
@@ -77,7 +71,7 @@ METHODS = (
         compares="the outputs of one batch: absolute 1e-5, relative 1.3e-6, its defaults for float32",
         tells="an output",
         limits=FORWARD_ONLY,
-        run=lambda pair: compare_tensors(pair.outputs),
+        run=compare_tensors,
     ),
     Method(
         name="forward_and_loss",

@@ -1,5 +1,7 @@
 """Keras' own integration test of two versions of Keras, `integration_tests/numerical_test.py`."""
 
+from functools import partial
+
 import numpy as np
 
 from birdplane_keras.peers.comparing import asserts, first_apart
@@ -7,7 +9,7 @@ from birdplane_keras.peers.method import Difference, Method
 from birdplane_keras.peers.prepared import Named, Prepared
 from birdplane_keras.peers.traces import Epoch
 
-IS_CLOSE = asserts(np.testing.assert_allclose, atol=1e-3)
+IS_CLOSE = asserts(partial(np.testing.assert_allclose, atol=1e-3))
 
 
 def compare_an_epoch(pair: Prepared) -> Difference | None:

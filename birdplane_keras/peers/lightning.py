@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from birdplane_keras.peers.comparing import IsClose, asserts, first_apart
+from birdplane_keras.peers.comparing import IsClose, asserts, close_as_tensors, first_apart
 from birdplane_keras.peers.method import Difference, Method
 from birdplane_keras.peers.prepared import Named, Prepared
 from birdplane_keras.peers.traces import EPOCHS, Epoch
@@ -37,11 +37,6 @@ def compare_trainings(pair: Prepared, is_close: IsClose) -> Difference | None:
 def last_losses(epochs: Sequence[Epoch]) -> Named:
     """Returns the last loss of every epoch by name."""
     return {f"last loss of epoch {number}": np.asarray(epoch.last_loss) for number, epoch in enumerate(epochs)}
-
-
-def close_as_tensors(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether `torch.testing.assert_close` passes at its defaults."""
-    return asserts(lambda a, b: torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b)))(one, other)
 
 
 def equal_as_tensors(one: np.ndarray, other: np.ndarray) -> bool:

@@ -80,9 +80,10 @@ def trace_reference(run: TorchRun, plan: Sequence[Sequence[np.ndarray]]) -> Trac
     """Trains a copy of the reference; returns what it computes."""
     heard: dict[str, Named] = {}
 
-    def step(rows: np.ndarray) -> tuple[float, Named]:
-        loss = run.step(rows, lambda outputs: heard.update(last=copied(whole_gradients(run).items())))
-        return float(loss), heard["last"]
+    def step(rows: np.ndarray, looks: bool) -> tuple[float, Named]:
+        listen = (lambda outputs: heard.update(last=copied(whole_gradients(run).items()))) if looks else None
+        loss = run.step(rows, listen)
+        return float(loss), heard.pop("last", {})
 
     return trace(run, step, lambda rows: evaluate_reference(run, rows), plan)
 
@@ -90,16 +91,16 @@ def trace_reference(run: TorchRun, plan: Sequence[Sequence[np.ndarray]]) -> Trac
 def trace_port(run: KerasRun, plan: Sequence[Sequence[np.ndarray]]) -> Trace:
     """Trains the port, as `fit` does; returns what it computes."""
 
-    def step(rows: np.ndarray) -> tuple[float, Named]:
+    def step(rows: np.ndarray, looks: bool) -> tuple[float, Named]:
         loss = run.step(rows)
-        return float(loss), copied(run.gradients())
+        return float(loss), copied(run.gradients()) if looks else {}
 
     return trace(run, step, lambda rows: evaluate_port(run, rows), plan)
 
 
 def trace(
     run: TorchRun | KerasRun,
-    step: Callable[[np.ndarray], tuple[float, Named]],
+    step: Callable[[np.ndarray, bool], tuple[float, Named]],
     evaluate: Callable[[np.ndarray], float],
     plan: Sequence[Sequence[np.ndarray]],
 ) -> Trace:
@@ -107,7 +108,7 @@ def trace(
 
     Args:
         run: At its start.
-        step: Makes a step on some examples; returns the loss and the gradients.
+        step: Makes a step on some examples; returns the loss and, where they are asked for, the gradients.
         evaluate: Returns the loss of some examples in evaluation mode.
         plan: The numbers of the examples, by epoch and batch.
     """
@@ -115,7 +116,7 @@ def trace(
     for epoch in plan:
         for rows in epoch:
             made.rates.append(run.learning_rate())
-            loss, gradients = step(rows)
+            loss, gradients = step(rows, len(made.losses) < STEPS)
             made.losses.append(loss)
             if len(made.losses) == 1:
                 made.gradients, made.updated = gradients, copied(run.weights().items())

@@ -193,7 +193,7 @@ def test_layers_that_order_alone_does_not_tell_apart_are_told_apart_by_their_use
 
 
 @pytest.mark.slow
-def test_a_layer_that_the_port_does_not_use_is_mended_by_no_other_order():
+def test_a_layer_that_the_port_does_not_use_is_fixed_by_no_other_order():
     """No gate, but the value twice: in the other order the outputs may agree at the start, and never the gradients."""
     model = gated_port(of_gate=lambda gate: gate * keras.ops.tanh(gate))
     causes = [finding.cause for finding in judged(vector_pair(0, module=Gated(), model=model)).diagnosis]

@@ -255,7 +255,7 @@ def test_several_mistakes_at_once_are_a_finding_each_and_no_more_than_it_takes()
         ((4, 3), (4, 5), "as many units"),
     ],
 )
-def test_outputs_of_another_shape_come_with_what_mends_them(ours, theirs, fix):
+def test_outputs_of_another_shape_come_with_what_fixes_them(ours, theirs, fix):
     found = in_shapes("outputs differ in shape", ours, theirs)
     assert found.cause == "output_shape"
     assert fix in found.fix

@@ -45,7 +45,7 @@ def test_a_nudge_moves_every_number_by_one_ulp_and_zero_not_at_all(dtype):
     assert (moved[still] == 0).all()
     assert ((moved == above) | (moved == below) | still).all()
     assert 0.4 < float((moved == above).float().mean()) < 0.6
-    assert not torch.equal(nudge(numbers), nudge(numbers))  # each use draws anew
+    assert not torch.equal(nudge(numbers), nudge(numbers))  # each use draws again
     assert torch.equal(Nudge(5, 100)(numbers), Nudge(5, 100)(numbers))
 
 

@@ -100,7 +100,7 @@ def test_a_change_after_which_nothing_can_be_compared_is_no_help():
     assert [fix.tried for fix in finding.fixes] == [False]
 
 
-def test_the_one_activation_that_nobody_thought_of_is_found_by_mending_the_port():
+def test_the_one_activation_that_nobody_thought_of_is_found_by_repairing_the_port():
     module = nn.Sequential(nn.Linear(FEATURES, 16), nn.Tanh(), nn.Linear(16, 16), nn.Sigmoid(), nn.Linear(16, CLASSES))
     ours = [dense(FEATURES, 16, "tanh"), dense(16, 16, "softsign"), dense(16, CLASSES)]
     (finding,) = judged(vector_pair(0, module=module, model=stack((FEATURES,), ours))).diagnosis

@@ -29,7 +29,7 @@ WAYS: dict[str, tuple[Callable[[], dict], Callable[[dict], object]]] = {
     "all are cleared": (lambda: {"a": 1}, lambda held: held.clear()),
     "all are cleared, and others set": (lambda: {"a": 1}, lambda held: (held.clear(), held.update(a=2))),
     "the order is changed": (lambda: OrderedDict(a=1, b=2), lambda held: held.move_to_end("a")),
-    "the order is changed by setting anew": (lambda: {"a": 1, "b": 2}, lambda held: held.update(a=held.pop("a"))),
+    "the order is changed by setting again": (lambda: {"a": 1, "b": 2}, lambda held: held.update(a=held.pop("a"))),
 }
 
 

@@ -53,7 +53,7 @@ def test_a_compiled_step_trains_as_in_keras():
 
 @needs_compiler
 @pytest.mark.slow
-def test_memory_that_lies_otherwise_is_compiled_anew():
+def test_memory_that_lies_otherwise_is_compiled_again():
     model = trained("compiled", strict=True)
     kernel = model.trainable_weights[0].value
     kernel.data = kernel.data.clone(memory_format=torch.contiguous_format)

@@ -37,7 +37,7 @@ SLOW = [pytest.mark.slow]
 
 
 def build(name: str) -> Setup:
-    keras.utils.clear_session(free_memory=False)  # names are counted anew
+    keras.utils.clear_session(free_memory=False)  # names are counted from the start
     keras.utils.set_random_seed(1)
     return SETUPS[name]()
 

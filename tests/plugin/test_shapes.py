@@ -40,7 +40,7 @@ def ask_for_lengths(model: keras.Model, lengths: Iterable[int]) -> None:
         model.predict_on_batch(draw(4, length, COLUMNS))
 
 
-def test_the_first_four_shapes_are_traced_and_the_others_wait_aloud():
+def test_the_first_four_shapes_are_traced_and_the_others_wait_with_a_warning():
     model = torch_plugin.attach(loop())
     with pytest.warns(TorchPluginWarning, match="at first, because its shapes are many") as told:
         ask_for_lengths(model, range(2, 14))

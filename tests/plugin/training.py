@@ -81,7 +81,7 @@ def entries(model: keras.Model, kind: str | None = None) -> list:
 
 
 def rounds_alike(model: keras.Model) -> bool:
-    """Tells whether no rewrite or update that changes the rounding was made, and no kernel laid out anew."""
+    """Tells whether no rewrite or update that changes the rounding was made, and no kernel laid out otherwise."""
     layouts = any(not weight.value.is_contiguous() for weight in model.weights)
     return not layouts and not any(entry.step.rounds for entry in entries(model))
 
