@@ -41,7 +41,7 @@ ELSEWHERE = {
     "pip install -c constraints.txt -e . && python scripts/compare.py": "the gate",
     "pip install -c constraints.txt -e '.[test]' && pytest": "the gate",
     "python scripts/compare.py --preset wide": "test_end_to_end.py",
-    "python scripts/compare.py --engine fused": "test_end_to_end.py, for 10 epochs",
+    "python scripts/compare.py --engine fused": "test_end_to_end_fused.py, for 20 epochs",
     "python scripts/reproduce.py": "test_reproduction.py, in part; it wrote the table of the README",
     "birdplane shift --preset narrow shifted convolution --seed 1": "test_article_commands.py; it drew the figure",
     "python -m torch_reference --preset narrow": "test_reference_data.py, for fewer epochs",

@@ -19,7 +19,7 @@ def train_fused(tmp_path, data_dir, preset, epochs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("preset", "epochs"), [("narrow", 10), ("wide", 5)])
+@pytest.mark.parametrize(("preset", "epochs"), [("narrow", 20), ("wide", 10)])
 def test_fused_differs_from_the_original_by_rounding(tmp_path, data_dir, preset, epochs):
     assert train_fused(tmp_path, data_dir, preset, epochs)["churn"] <= 2
 

@@ -15,7 +15,7 @@ from birdplane_keras.torch_plugin.guards import Guards
 BAD = (Outcome.WRONG, Outcome.CRASHED)
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, pytest.param(16, marks=pytest.mark.slow)])
 def test_drawn_trainings_agree_with_stock_keras(count):
     found = [judge(training) for training in draw(count, seed=20)]
     assert len(found) == count
