@@ -10,6 +10,8 @@ from torch import fx
 from birdplane_keras.torch_plugin.axes import read_in_place, turned_inputs
 from birdplane_keras.torch_plugin.axis_order import LAID_OUT, TURNED, settle_axes
 from birdplane_keras.torch_plugin.graphs import is_write, reaches, remove_dead, same_type, written_nodes
+from birdplane_keras.torch_plugin.native import recurrent_steps
+from birdplane_keras.torch_plugin.native.recurrent_ops import BY_STEP
 from birdplane_keras.torch_plugin.products import keep_to_parts, split_products
 from birdplane_keras.torch_plugin.torch_forms import (
     TORCH_FORMS,
@@ -21,7 +23,8 @@ aten = torch.ops.aten
 
 LARGEST_CONSTANT = 1 << 16  # elements; larger ones are made again at each step rather than kept
 # The others keep every bit.
-_ROUNDING = {*TORCH_FORMS, "compiled", TURNED, LAID_OUT, "gradient left as factors", "product by parts"}
+BY_STEPS = "recurrent layer step by step"
+_ROUNDING = {*TORCH_FORMS, "compiled", TURNED, LAID_OUT, "gradient left as factors", "product by parts", BY_STEPS}
 _ALIASES = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
 _LIKE = {aten.ones_like.default: 1, aten.zeros_like.default: 0}
 
@@ -57,10 +60,12 @@ class Allowed:
     Args:
         products: Outputs that may be left as two factors where they are a product of matrices.
         channels_last: Let images lie in memory with their channels last, whatever the order of their axes.
+        recurrent_by_step: Run a GRU or SimpleRNN that trains step by step, with one product for its weights' gradients.
     """
 
     products: Container[int] = ()
     channels_last: bool = False
+    recurrent_by_step: bool = False
 
 
 NOTHING = Allowed()
@@ -89,6 +94,8 @@ def rewrite(
     counts.update(settled)
     placeholders = [node for node in copy.nodes if node.op == "placeholder"]
     kernels = dict(zip(placeholders[len(placeholders) - len(state) :], state, strict=True))
+    if allowed.recurrent_by_step:
+        run_by_step(copy, counts)
     fuse_addmm(copy, counts)
     fuse_convolution_bias(copy, counts)
     merge_equal_calls(copy, counts)
@@ -101,6 +108,14 @@ def rewrite(
     numbers = {node: number for number, node in enumerate(kernels)}
     turned = {numbers[node]: order for node, order in turned_inputs(copy).items() if node in numbers}
     return Rewritten(graph=copy, constants=constants, factors=factors, counts=dict(counts), turned=turned)
+
+
+def run_by_step(graph: fx.Graph, counts: Counter) -> None:
+    """PyTorch's loop of a recurrent layer becomes our own, where the gradients of its weights are one product."""
+    for node in graph.nodes:
+        if node.target in BY_STEP and node.args[0] in recurrent_steps.KINDS:
+            counts[BY_STEPS] += node.target is torch.ops.birdplane.recurrent.default
+            node.target = BY_STEP[node.target]
 
 
 def remove_aliases(graph: fx.Graph, counts: Counter) -> None:

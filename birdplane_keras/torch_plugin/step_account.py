@@ -203,7 +203,8 @@ def allowed_to_round(model: keras.Model, weights: list[keras.Variable], leaves: 
     can_fuse = bool(weights) and is_plain_sgd(model.optimizer, weights)
     # Every weight's gradient may be left as factors; which can be is seen in the graph.
     products = range(1, 1 << 16) if can_fuse else ()
-    return Allowed(products=products, channels_last=all(leaf.device.type == "cpu" for leaf in leaves))
+    on_cpu = all(leaf.device.type == "cpu" for leaf in leaves)
+    return Allowed(products=products, channels_last=on_cpu, recurrent_by_step=on_cpu)
 
 
 def require_no_hooks(values: Leaves) -> None:
