@@ -1,4 +1,4 @@
-"""Recurrent layers on a CPU: a GRU in fewer operations with every bit, and step by step with another rounding."""
+"""Recurrent layers on a CPU: in fewer operations with every bit, and step by step with another rounding."""
 
 import keras
 import pytest
@@ -6,7 +6,8 @@ import torch
 from keras import layers
 
 from birdplane_keras import torch_plugin
-from birdplane_keras.torch_plugin.native import recurrent_ops, recurrent_order, recurrent_steps
+from birdplane_keras.torch_plugin.native import gru_in_order, lstm_in_calls, recurrent_ops, recurrent_steps
+from birdplane_keras.torch_plugin.native.comparisons import Comparisons, strides_of
 from birdplane_keras.torch_plugin.rewrites import BY_STEPS
 from plugin.networks import draw
 
@@ -18,66 +19,91 @@ def of_layer(kind, shape, *, bias=True, dtype=torch.float32):
     """Returns inputs, states and weights of PyTorch's layer, for T steps, features, N sequences and U units."""
     steps, features, sequences, units = shape
     torch.manual_seed(sum(shape))
-    if kind == "gru":
-        module = torch.nn.GRU(features, units, batch_first=True, bias=bias)
+    if kind in ("gru", "lstm"):
+        module = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[kind](features, units, batch_first=True, bias=bias)
     else:
         module = torch.nn.RNN(features, units, batch_first=True, bias=bias, nonlinearity=kind)
     inputs = torch.randn(sequences, steps, features, dtype=dtype)
-    return inputs, [torch.randn(1, sequences, units, dtype=dtype)], [w.detach().to(dtype) for w in module.parameters()]
+    states = [torch.randn(1, sequences, units, dtype=dtype) for _ in range(2 if kind == "lstm" else 1)]
+    return inputs, states, [w.detach().to(dtype) for w in module.parameters()]
 
 
 def gradients_given(which, results):
-    outputs, last = (torch.randn(each.shape, dtype=each.dtype) for each in results[:2])
+    outputs, last, cell = (torch.randn(each.shape, dtype=each.dtype) for each in results)
     if which == "last output":
         outputs[:, :-1] = 0
-    return [None if which == "last" else outputs, last if which in ("last", "both") else None, None]
+    gives_last = which in ("last", "both")
+    return [
+        None if which == "last" else outputs,
+        last if gives_last else None,
+        cell if gives_last and cell.numel() else None,
+    ]
 
 
 @pytest.fixture
 def compared(monkeypatch):
     """Nothing was compared yet."""
-    monkeypatch.setattr(recurrent_ops, "COMPARISONS", recurrent_order.Comparisons())
+    monkeypatch.setattr(recurrent_ops, "COMPARISONS", Comparisons())
     return recurrent_ops.COMPARISONS
 
 
-def made_twice(layer, which, needs_inputs=True):
+def made_twice(kind, layer, which, needs_inputs=True):
     """Returns results and gradients of the second time, when all has been compared; and PyTorch's."""
     inputs, states, weights = layer
-    needed = [needs_inputs, True, *[True] * len(weights)]
+    needed = [needs_inputs, *[True] * (len(states) + len(weights))]
     with torch.no_grad():
-        theirs = recurrent_ops.recorded("gru", *layer)
+        theirs = recurrent_ops.recorded(kind, *layer)
         given = gradients_given(which, theirs)
         for _ in range(2):
-            ours = recurrent_ops.made("gru", *layer)
-            found = recurrent_ops.gradients_made("gru", given, ours[0], inputs, states, weights, needed)
-        return (*ours, *found), (*theirs, *recurrent_ops.gradients("gru", given, theirs[0], *layer, needed))
+            ours = recurrent_ops.made(kind, *layer)
+            found = recurrent_ops.gradients_made(kind, given, ours[0], inputs, states, weights, needed)
+        return (*ours, *found), (*theirs, *recurrent_ops.gradients(kind, given, theirs[0], *layer, needed))
 
 
 @pytest.mark.parametrize("which", GIVEN)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_gru_in_fewer_operations_keeps_every_bit(shape, which, compared):
-    layer = of_layer("gru", shape, bias=shape[0] % 3 != 0)
-    ours, theirs = made_twice(layer, which, needs_inputs=shape[0] % 2 == 0)
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_fewer_operations_keep_every_bit(kind, shape, which, compared):
+    layer = of_layer(kind, shape, bias=kind == "lstm" or shape[0] % 3 != 0)
+    ours, theirs = made_twice(kind, layer, which, needs_inputs=shape[0] % 2 == 0)
     assert set(compared._agree.values()) == {True}
     assert len(compared._agree) == 2  # forward and backward
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one, other)
-        assert recurrent_order.strides_of(one) == recurrent_order.strides_of(other)
+        assert strides_of(one) == strides_of(other)
 
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
-def test_what_differs_in_a_bit_stays_with_pytorchs_loop(part, compared, monkeypatch):
+@pytest.mark.parametrize(("kind", "way"), [("gru", gru_in_order), ("lstm", lstm_in_calls)])
+def test_what_differs_in_a_bit_stays_with_pytorchs_way(kind, way, part, compared, monkeypatch):
     """Negative control."""
-    right = getattr(recurrent_order, part)
+    right = getattr(way, part)
 
     def wrong(*arguments):
         made = right(*arguments)
-        (made[3] if part == "backward" else made[0][0])[..., 0].mul_(1 + 1e-6)
+        (made[-1] if part == "backward" else made[0][0])[..., 0].mul_(1 + 1e-6)
         return made
 
-    monkeypatch.setattr(recurrent_order, part, wrong)
-    ours, theirs = made_twice(of_layer("gru", (6, 4, 8, 16)), "outputs")
+    monkeypatch.setattr(way, part, wrong)
+    ours, theirs = made_twice(kind, of_layer(kind, (6, 4, 8, 16)), "outputs")
     assert False in compared._agree.values()
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_nothing_is_recorded_of_weights_that_train(compared):
+    layer = of_layer("lstm", SHAPES[2])
+    for weight in layer[2]:
+        weight.requires_grad_()
+    with torch.no_grad():
+        results = [recurrent_ops.made("lstm", *layer) for _ in range(2)][-1]
+    assert not any(each.requires_grad for each in results)
+
+
+@pytest.mark.parametrize(("bias", "dtype"), [(False, torch.float32), (True, torch.float64)])
+def test_an_lstm_that_onednn_does_not_make_stays_with_pytorch(bias, dtype, compared):
+    layer = of_layer("lstm", SHAPES[2], bias=bias, dtype=dtype)
+    ours, theirs = made_twice("lstm", layer, "both")
+    assert not compared._agree
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 

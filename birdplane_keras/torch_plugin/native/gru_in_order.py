@@ -3,8 +3,7 @@
 PyTorch's loop makes some twelve operations at each step and records them; `backward()` makes some thirty. What is here
 makes the same sums and products of the same numbers, in buffers that lie ready, and leaves out the copies between them.
 
-Whether the bits agree depends on how PyTorch's kernels and the BLAS split their work. So the first forward and backward
-pass of each shape is made both ways and compared. What differs in one bit stays with PyTorch's loop.
+Whether the bits agree depends on how PyTorch's kernels and the BLAS split their work: `comparisons.py` sees to that.
 """
 
 from collections.abc import Sequence
@@ -13,11 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from birdplane_keras.torch_plugin.agreement import same_bits
-
 ALIGNED = 64  # bytes, as PyTorch's own memory begins: a BLAS may round otherwise elsewhere
 Tensors = Sequence[torch.Tensor]
-TYPES = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -41,14 +37,20 @@ class Record:
     apart: torch.Tensor
 
 
-def forward(inputs: torch.Tensor, first: torch.Tensor, weights: Tensors) -> tuple[tuple, Record]:
+def fits(inputs: torch.Tensor, weights: Tensors) -> bool:
+    """Tells whether a layer can be made here."""
+    return inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64)
+
+
+def forward(inputs: torch.Tensor, states: Tensors, weights: Tensors) -> tuple[tuple, Record]:
     """Returns all outputs, (N, T, U), the last state, (1, N, U), and an empty tensor; and how they were made.
 
     Args:
         inputs: (N, T, features).
-        first: (1, N, U), the first state.
+        states: (1, N, U), the first state.
         weights: As in `torch.nn.GRU`, with biases or without.
     """
+    (first,) = states
     of_inputs, of_state, *biases = weights
     leaves = [tensor.detach().requires_grad_() for tensor in (inputs, of_inputs, *biases[:1])]
     with torch.enable_grad():
@@ -56,18 +58,18 @@ def forward(inputs: torch.Tensor, first: torch.Tensor, weights: Tensors) -> tupl
     given = made.detach()
     steps, (_, sequences, units) = len(given), first.shape
     gates = buffer(given, steps, sequences, 3 * units)
-    states = buffer(given, steps + 1, sequences, units)
+    after = buffer(given, steps + 1, sequences, units)
     new, apart = (buffer(given, steps, sequences, units) for _ in range(2))
-    states[0] = first[0]
-    kernel, after = of_state.t(), states.unbind(0)
+    after[0] = first[0]
+    kernel = of_state.t()
     of_step = zip(
         gates.unbind(0),
         *(part.unbind(0) for part in gates.chunk(3, -1)),
         *(part.unbind(0) for part in given.chunk(3, -1)),
         new.unbind(0),
         apart.unbind(0),
-        after[:-1],
-        after[1:],
+        after[:-1].unbind(0),
+        after[1:].unbind(0),
         strict=True,
     )
     for whole, reset, update, of_new, of_reset, of_update, new_given, gate, difference, before, state in of_step:
@@ -82,9 +84,9 @@ def forward(inputs: torch.Tensor, first: torch.Tensor, weights: Tensors) -> tupl
         torch.sub(before, gate, out=difference)
         torch.mul(difference, update, out=state)
         state.add_(gate)
-    outputs = states[1:].contiguous().transpose(0, 1)
-    last = states[-1].clone().unsqueeze(0)
-    return (outputs, last, outputs.new_empty(0)), Record(leaves, made, states, gates, new, apart)
+    outputs = after[1:].contiguous().transpose(0, 1)
+    last = after[-1].clone().unsqueeze(0)
+    return (outputs, last, outputs.new_empty(0)), Record(leaves, made, after, gates, new, apart)
 
 
 def backward(
@@ -158,42 +160,3 @@ def buffer(like: torch.Tensor, steps: int, rows: int, columns: int) -> torch.Ten
     unit = ALIGNED // like.element_size()
     stride = -(-rows * columns // unit) * unit
     return like.new_empty(steps, stride)[:, : rows * columns].view(steps, rows, columns)
-
-
-def key_of(kind: str, tensors: Tensors) -> tuple | None:
-    """Returns what the bits of a layer depend on besides its numbers; `None` for what is not made here.
-
-    Args:
-        kind: Of layer; here is a GRU.
-        tensors: Inputs, state and weights.
-    """
-    if kind != "gru" or any(each.device.type != "cpu" or each.dtype not in TYPES for each in tensors):
-        return None
-    return torch.get_num_threads(), *[(each.shape, each.stride(), each.dtype) for each in tensors]
-
-
-def strides_of(tensor: torch.Tensor) -> list[int]:
-    """Returns the strides of the axes along which there are steps."""
-    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
-
-
-class Comparisons:
-    """Which layers have been made both ways, and whether every bit and every stride agreed."""
-
-    def __init__(self) -> None:
-        self._agree: dict[tuple, bool] = {}
-
-    def of(self, key: tuple) -> bool | None:
-        """Returns whether the bits agreed; `None` where they were not compared yet."""
-        return self._agree.get(key)
-
-    def compare(self, key: tuple, ours: Tensors, theirs: Tensors) -> bool:
-        """Compares results, notes whether they agree and returns it."""
-        pairs = zip(ours, theirs, strict=True)
-        agree = all(same_bits(one, other) and strides_of(one) == strides_of(other) for one, other in pairs)
-        self._agree[key] = agree
-        return agree
-
-    def refuse(self, key: tuple) -> None:
-        """Notes that the bits do not agree."""
-        self._agree[key] = False
