@@ -1,5 +1,6 @@
 """An update by a rule: what Keras' `apply` does around it, and the weights dealt out so that memory stays warm."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,9 @@ class _Share:
         if fused and self.rule.fused is not None:
             for states in self.states:
                 lay_like(states, self.values)
-            self.rule.fused(self.values, as_they_lie(gradients, self.values), self.states, scalars)
+            given = self.values, as_they_lie(gradients, self.values), *self.states
+            values, gradients, *kept = ([*map(along_memory, tensors)] for tensors in given)
+            self.rule.fused(values, gradients, kept, scalars)
         elif self.values[0].numel() < LARGE:
             self.rule.step(self.values, gradients, self.states, scalars)
         else:
@@ -110,6 +113,16 @@ def as_they_lie(gradients: list[torch.Tensor], values: list[torch.Tensor]) -> li
         gradient if gradient.stride() == value.stride() else torch.empty_like(value).copy_(gradient)
         for gradient, value in zip(gradients, values, strict=True)
     ]
+
+
+def along_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor's numbers in the order in which they lie: PyTorch's fused calls copy a gradient in another."""
+    return tensor if tensor.is_contiguous() else tensor.permute(*_outermost_first(tensor.stride()))
+
+
+@functools.cache
+def _outermost_first(strides: tuple[int, ...]) -> list[int]:
+    return sorted(range(len(strides)), key=strides.__getitem__, reverse=True)
 
 
 def lay_like(states: list[torch.Tensor], values: list[torch.Tensor]) -> None:
