@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from birdplane_keras.benchmark import cli, memory, run
-from birdplane_keras.benchmark.measure import Timing, time_rows
+from birdplane_keras.benchmark.measure import Timing, joined, time_rows
 from birdplane_keras.benchmark.network_run import TIMED
 from birdplane_keras.benchmark.network_tables import render_networks
 from birdplane_keras.benchmark.networks import NETWORKS
@@ -50,6 +50,7 @@ def test_a_quick_benchmark_measures_every_row_within_a_minute(tmp_path, data_dir
             "expected networks among lenet, mlp, resnet20, mobilenet, unet, autoencoder, gru, lstm,",
         ),
         (["--networks", "lenet", "--tables", "README.md"], "expected all networks for --tables"),
+        (["--networks", "lenet", "--processes", "0"], "expected --processes of at least 1"),
         (["--device", "warp"], "expected a device that this machine has"),
     ],
 )
@@ -67,6 +68,12 @@ def test_rounds_are_interleaved_and_the_first_does_not_count():
     assert calls == [BASE, "b"] * 3
     assert [len(timing.seconds) for timing in timings] == [2, 2]
     assert timings[0].ratios == [1, 1]
+
+
+def test_rounds_of_several_processes_count_alike():
+    one, other = (Timing(name="b", seconds=[n], ratios=[n], steps=2) for n in (1.0, 3.0))
+    (timing,) = joined([[one], [other]])
+    assert (timing.seconds, timing.report()["ratio"], timing.report()["rounds"]) == ([1.0, 3.0], 2.0, 2)
 
 
 def test_a_ratio_is_the_median_over_rounds():
@@ -151,11 +158,12 @@ def test_a_network_is_the_same_one_on_both_sides(layout):
 
 @pytest.mark.slow
 def test_a_quick_look_at_a_network(tmp_path, capsys):
-    assert cli.main(["--networks", "lenet", "lstm", "--quick", "--out", str(tmp_path)]) == 0
+    assert cli.main(["--networks", "lenet", "lstm", "--quick", "--processes", "2", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "networks.json").read_text())
     assert [network["name"] for network in report["networks"]] == ["lenet", "lstm"]
     for network in report["networks"]:
         assert not network["not_measured"]
+        assert network["training"][0]["rounds"] == 2
         assert all(50 < megabytes < 20_000 for megabytes in network["megabytes"].values())
         for what in TIMED:
             assert {"hand-written PyTorch", "stock fit", "exact", "fused"} <= {row["name"] for row in network[what]}

@@ -29,6 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--preset", metavar="NAME", help=f"only this one of {', '.join(TIMED)}")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds that count (default: {ROUNDS})")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of each contestant, with --networks, each with so many rounds (default: 1)",
+    )
     parser.add_argument("--quick", action="store_true", help="a look in a minute, on fewer images and rows")
     parser.add_argument("--device", default="cpu", metavar="D", help="as PyTorch names it (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR", help="for benchmark.json")
@@ -91,6 +98,8 @@ def networks_command(arguments: argparse.Namespace) -> int:
     rounds = arguments.rounds if arguments.rounds is not None else 1 if arguments.quick else NETWORK_ROUNDS
     if rounds < 1:
         raise RequestError(f"expected 1 round or more, received {rounds}")
+    if arguments.processes < 1:
+        raise RequestError(f"expected --processes of at least 1, received {arguments.processes}")
     if arguments.tables and (arguments.quick or arguments.networks):
         raise RequestError("expected all networks for --tables: leave out --quick, and name none")
     out = prepare_folder(arguments.out)
@@ -121,6 +130,7 @@ def networks_command(arguments: argparse.Namespace) -> int:
         layout=arguments.layout,
         device=arguments.device,
         rounds=rounds,
+        processes=arguments.processes,
         quick=arguments.quick,
         progress=lambda line: errors.print(line, style="dim", highlight=False),
     ):

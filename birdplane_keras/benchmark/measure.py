@@ -37,6 +37,22 @@ class Timing:
         }
 
 
+def joined(sets: Sequence[Sequence[Timing]]) -> list[Timing]:
+    """Returns the times of several sets of rounds as one set, by the names of the rows."""
+    rows: dict[str, list[Timing]] = {}
+    for timing in (each for found in sets for each in found):
+        rows.setdefault(timing.name, []).append(timing)
+    return [
+        Timing(
+            name=name,
+            seconds=[seconds for each in found for seconds in each.seconds],
+            ratios=[ratio for each in found for ratio in each.ratios],
+            steps=found[0].steps,
+        )
+        for name, found in rows.items()
+    ]
+
+
 def time_rows(rows: Sequence[Row], *, rounds: int, steps: int) -> list[Timing]:
     """Runs A B C, A B C, …: one round to warm up, then those that count.
 

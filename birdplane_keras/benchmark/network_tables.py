@@ -50,12 +50,13 @@ def render_networks(report: Mapping[str, Any]) -> str:
     lines += markdown_table(["peak memory of the process that trains, MB", *everyone], names, rows)
     rows = [[whole(network["seconds_to_prepare"].get(name)) for name in everyone] for network in networks]
     lines += markdown_table(["seconds until an epoch was trained, compiling and all", *everyone], names, rows)
-    rounds = networks[0]["training"][0]["rounds"]
+    rounds, processes = networks[0]["training"][0]["rounds"], networks[0]["processes"]
+    apart = "a process" if processes == 1 else f"{processes} processes"
     lines.append(
-        f"Ratio to {BASE}, the median of {rounds} interleaved rounds, in brackets the extremes, each contestant in a "
-        f"process of its own. Measured "
-        f"{report['date']} on {environment['device']} with {environment['threads']} threads; Python "
-        f"{environment['python']}, torch {environment['torch']}, Keras {environment['keras']}. On a GPU: not measured."
+        f"Ratio to {BASE}, the median of {rounds} interleaved rounds, in brackets the extremes, each contestant in "
+        f"{apart} of its own. Measured {report['date']} on {environment['device']} with {environment['threads']} "
+        f"threads; Python {environment['python']}, torch {environment['torch']}, Keras {environment['keras']}. On a "
+        "GPU: not measured."
     )
     return "\n".join(lines)
 

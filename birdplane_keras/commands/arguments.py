@@ -25,7 +25,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_preset_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares which preset to run, and on what."""
-    parser.add_argument("--preset", default="narrow", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument(
+        "--preset", default="narrow", metavar="NAME", help=f"one of {', '.join(PRESETS)} (default: narrow)"
+    )
     add_run_arguments(parser)
 
 

@@ -18,7 +18,11 @@ DEFAULT_SEEDS = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares how much is judged and where the tables go."""
     parser.add_argument(
-        "--seeds", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"starts of each clean pair ({DEFAULT_SEEDS})"
+        "--seeds",
+        type=int,
+        default=DEFAULT_SEEDS,
+        metavar="N",
+        help=f"starts of each clean pair (default: {DEFAULT_SEEDS})",
     )
     parser.add_argument("--list", action="store_true", help="name the entries of the catalogue")
     parser.add_argument("--only", metavar="NAME", help="judge this one entry of the catalogue and print what was found")

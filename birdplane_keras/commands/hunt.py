@@ -13,9 +13,9 @@ DEFAULT_CASES = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares how many are drawn, from which seed, and where the table goes."""
     parser.add_argument(
-        "--cases", type=int, default=DEFAULT_CASES, metavar="N", help=f"trainings to draw ({DEFAULT_CASES})"
+        "--cases", type=int, default=DEFAULT_CASES, metavar="N", help=f"trainings to draw (default: {DEFAULT_CASES})"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: 0)")
     add_tables_argument(parser)
     parser.set_defaults(command=hunt_command)
     parser.epilog = (

@@ -13,13 +13,17 @@ MOST_MISTAKES = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares how many are drawn, from which seed, and where the table goes."""
     parser.add_argument(
-        "--mutants", type=int, default=DEFAULT_MUTANTS, metavar="N", help=f"pairs to draw ({DEFAULT_MUTANTS})"
+        "--mutants", type=int, default=DEFAULT_MUTANTS, metavar="N", help=f"pairs to draw (default: {DEFAULT_MUTANTS})"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: 0)")
     parser.add_argument(
-        "--mistakes", type=int, default=1, metavar="N", help=f"mistakes in each port, at most {MOST_MISTAKES} (1)"
+        "--mistakes",
+        type=int,
+        default=1,
+        metavar="N",
+        help=f"mistakes in each port, at most {MOST_MISTAKES} (default: 1)",
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--verbose", action="store_true", help="tell every mistake that is not placed and explained")
     add_tables_argument(parser)
     parser.set_defaults(command=mutants_command)

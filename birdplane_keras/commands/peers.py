@@ -14,9 +14,13 @@ FILE = "peers.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares what is judged and where the tables go."""
-    parser.add_argument("--faults", type=int, metavar="N", help="as many mistakes and clean pairs, drawn (all)")
-    parser.add_argument("--mutants", type=int, default=0, metavar="N", help="drawn pairs, each with a mistake, too (0)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (0)")
+    parser.add_argument(
+        "--faults", type=int, metavar="N", help="as many mistakes and clean pairs, drawn (default: all)"
+    )
+    parser.add_argument(
+        "--mutants", type=int, default=0, metavar="N", help="drawn pairs, each with a mistake, too (default: 0)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: 0)")
     parser.add_argument("--only", metavar="NAME", help="one entry of the catalogue, and what every method says of it")
     parser.add_argument("--judged", type=Path, metavar="FILE", help=f"an earlier {FILE}: what our judge said is in it")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"a folder for {FILE}, with every answer")

@@ -10,7 +10,9 @@ from birdplane_keras.errors import RequestError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares which pairs are judged, and where the document goes."""
-    parser.add_argument("--only", action="append", metavar="NAME", help="a pair; may be given more than once (all)")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="a pair; may be given more than once (default: all)"
+    )
     parser.add_argument("--list", action="store_true", help="name the pairs, and judge none")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a Markdown document to write")
     add_tables_argument(parser)

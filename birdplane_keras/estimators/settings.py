@@ -47,6 +47,8 @@ def check_settings(settings: Any) -> None:
         value = getattr(settings, name)
         expect(is_number(value, Real) and 0 <= value < float("inf"), f"{name} of at least 0", value)
     expect(settings.engine in ENGINES, "engine to be auto, stock, exact or fused", settings.engine)
+    known = isinstance(settings.verbose, bool | int | np.integer) or settings.verbose == "auto"
+    expect(known and settings.verbose in (0, 1, 2, "auto"), "verbose to be 0, 1, 2 or 'auto'", settings.verbose)
     words = "standardise to be 'auto', 'pixels', 'features', 'cifar10' or None"
     expect(settings.standardise in STANDARDISE, words, settings.standardise)
     check_optimizer(settings)

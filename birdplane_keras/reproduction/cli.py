@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), metavar="NAME", help="only these (default: all)")
     parser.add_argument("--epochs", type=int, metavar="N", help="in place of each preset's own: a quick look")
     parser.add_argument(
-        "--seeds", type=int, default=1 + len(MORE_SEEDS), metavar="N", help=f"of {', '.join(OVER_SEEDS)} (5)"
+        "--seeds", type=int, default=1 + len(MORE_SEEDS), metavar="N", help=f"of {', '.join(OVER_SEEDS)} (default: 5)"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (default: the cores, at most 4)")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduction"), metavar="DIR", help="for all results")

@@ -36,6 +36,7 @@ ADAM = keras.optimizers.Adam()
         ({"early_stopping": 1}, "expected early_stopping to be True or False, received 1"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "expected validation_fraction above 0 with early_st"),
         ({"standardise": "minmax"}, "expected standardise to be 'auto', 'pixels', .* received 'minmax'"),
+        ({"verbose": "loud"}, "expected verbose to be 0, 1, 2 or 'auto', received 'loud'"),
         ({"engine": "compiled"}, "expected engine to be auto, stock, exact or fused, received 'compiled'"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

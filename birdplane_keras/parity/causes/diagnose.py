@@ -68,7 +68,7 @@ def unknown(case: Case) -> Finding:
         cause=UNKNOWN,
         rung=case.rung,
         text="no known mistake explains it" + (f"; the first thing that differs: {where}" if where else ""),
-        evidence=case.failed.reason,
+        evidence="none of the known mistakes that were tried makes the reference compute what the port does",
         fixes=(NOTHING,),
     )
 
