@@ -16,7 +16,6 @@ from birdplane_keras.torch_plugin.audits import AuditFailedError, AuditRefusedEr
 from birdplane_keras.torch_plugin.batches import (
     describe,
     family_of,
-    flatten,
     mode_that_is_on,
     rebuild,
     signature,
@@ -112,7 +111,7 @@ class Attachment:
             if mode is not None:
                 self.modes[kind, mode] += 1
                 raise NotTraceableError(mode)
-            key = (kind, signature(flatten(data, leaves), leaves))
+            key = (kind, signature(data, leaves))
         except NotTraceableError as reason:
             self._fall_back(kind, str(reason))
             return self._stock[kind](data)

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import threading
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -73,20 +74,51 @@ def with_leaves(data: Any, leaves: Sequence[torch.Tensor], now: Sequence[torch.T
     return data if all(map(operator.is_, leaves, now)) else rebuild(data, list(now))
 
 
-def signature(structure: Hashable, leaves: list[torch.Tensor]) -> Hashable:
-    """Returns the key of a batch's traces.
+def signature(data: Any, leaves: list[torch.Tensor]) -> tuple:
+    """Returns the key of a batch's traces, and appends its tensors to `leaves`.
 
-    Shapes, dtypes, devices and memory layout of the tensors, which of them are one tensor or share memory, where
-    weights are present, and the settings of Keras and PyTorch that change which operations a step makes.
+    The look of the batch, and the settings of Keras and PyTorch that change which operations a step makes.
+
+    Args:
+        data: As `flatten` takes it.
+        leaves: Receives the tensors.
+
+    Raises:
+        NotTraceableError: As `flatten` does.
     """
-    return (
-        structure,
-        tuple([(leaf.shape, leaf.dtype, leaf.device, leaf.stride()) for leaf in leaves]),
-        sharing(leaves) if len(leaves) > 1 else None,
-        global_settings(),
-        torch.get_default_dtype(),
-        torch.is_inference_mode_enabled(),
-    )
+    if data is not None and data is _latest.batch and _latest.device == get_device():
+        look = _latest.look
+        leaves += data if type(data) is tuple else [data]
+    else:
+        look = look_of(flatten(data, leaves), leaves)
+    return (*look, global_settings(), torch.get_default_dtype(), torch.is_inference_mode_enabled())
+
+
+def look_of(structure: Hashable, leaves: list[torch.Tensor]) -> tuple:
+    """Returns the shapes, dtypes, devices and strides of a batch's tensors, and which are one or share memory."""
+    looks = tuple([(leaf.shape, leaf.dtype, leaf.device, leaf.stride()) for leaf in leaves])
+    return structure, looks, sharing(leaves) if len(leaves) > 1 else None
+
+
+class _Latest(threading.local):
+    """The batch that was made last in a thread, if its look is known; nobody but the step has seen it yet."""
+
+    batch: Any = None  # a tensor, or a tuple of them
+    look: tuple = ()
+    device = ""
+
+
+_latest = _Latest()
+
+
+def make_known(batch: Any, look: tuple | None) -> None:
+    """Notes the look of a batch of new tensors, which goes to a step next; `None` where they lie deeper in it.
+
+    Args:
+        batch: A tensor, or a tuple of them.
+        look: As `look_of` returns it.
+    """
+    _latest.batch, _latest.look, _latest.device = (batch, look, get_device()) if look else (None, (), "")
 
 
 def family_of(kind: str, key: tuple, leaves: list[torch.Tensor]) -> tuple | None:

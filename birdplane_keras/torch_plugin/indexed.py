@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from keras import tree
 
-from birdplane_keras.torch_plugin.batches import name_of, packed
+from birdplane_keras.torch_plugin.batches import flatten, look_of, make_known, name_of, packed
 from birdplane_keras.torch_plugin.private_keras import ArrayDataAdapter, get_device
 
 
@@ -65,13 +65,24 @@ class IndexedBatches:
         structure = self._loader.dataset.array
         size, count = sampler.batch_size, next(len(leaf) for leaf in leaves if leaf is not None)
         order = torch.tensor([*chain.from_iterable(sampler)]) if self._is_shuffled else None
-        for start in range(0, count, size):
-            if order is None:
-                rows = [leaf if leaf is None else leaf[start : start + size].clone() for leaf in leaves]
-            else:
-                numbers = order[start : start + size]
-                rows = [leaf if leaf is None else leaf.index_select(0, numbers.to(leaf.device)) for leaf in leaves]
-            yield packed(structure, rows)
+        looks: dict[int, tuple | None] = {}  # of batches of so many rows; None where tensors lie deeper
+        try:
+            for start in range(0, count, size):
+                if order is None:
+                    rows = [leaf if leaf is None else leaf[start : start + size].clone() for leaf in leaves]
+                else:
+                    numbers = order[start : start + size]
+                    rows = [leaf if leaf is None else leaf.index_select(0, numbers.to(leaf.device)) for leaf in leaves]
+                batch = packed(structure, rows)
+                length = min(size, count - start)
+                if length not in looks:
+                    parts = batch if type(batch) is tuple else [batch]
+                    is_flat = all(map(torch.is_tensor, parts))
+                    looks[length] = look_of(flatten(batch, []), list(parts)) if is_flat else None
+                make_known(batch, looks[length])
+                yield batch
+        finally:
+            make_known(None, None)
 
 
 def whole_tensor(sliceable: Any) -> torch.Tensor | None:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from birdplane_keras import torch_plugin
-from birdplane_keras.torch_plugin import indexed
-from plugin.networks import draw
+from birdplane_keras.torch_plugin import batches, indexed
+from birdplane_keras.torch_plugin.attachment import Attachment
+from birdplane_keras.torch_plugin.batches import signature
+from plugin.networks import CLASSES, COLUMNS, draw, network
 
 
 class Seen(keras.layers.Layer):
@@ -83,3 +85,40 @@ def test_another_order_would_be_seen(monkeypatch):
     monkeypatch.setattr(indexed.IndexedBatches, "_batches", in_order)
     ours, theirs = (fitted(*DATA["arrays"], attached=each) for each in (True, False))
     assert not np.allclose(ours[0], theirs[0])
+
+
+def test_batches_bring_the_look_that_a_step_would_find():
+    """The same batch, given by itself, has the same signature; so has the last, shorter one."""
+    model = network()
+    model.compile("sgd", "mse")
+    torch_plugin.attach(model, strict=True)
+    seen = []
+    step = Attachment._step
+
+    def watched(self, kind, data):
+        leaves, others = [], []
+        known = data is batches._latest.batch
+        again = (*data,) if isinstance(data, tuple) else data[:]
+        same = signature(data, leaves) == signature(again, others)
+        tensors = zip(leaves, others, strict=True)
+        seen.append((known, same, all(one.data_ptr() == other.data_ptr() for one, other in tensors)))
+        return step(self, kind, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Attachment, "_step", watched)
+        model.fit(draw(10, COLUMNS), draw(10, CLASSES), batch_size=4, epochs=2, verbose=0)
+        model.predict(draw(10, COLUMNS), batch_size=4, verbose=0)
+    assert seen == [(True, True, True)] * 9
+    assert batches._latest.batch is None  # nothing is kept
+
+
+def test_batches_of_nested_inputs_are_looked_at_one_by_one():
+    left, right = keras.Input((3,)), keras.Input((3,))
+    model = keras.Model([left, right], keras.layers.Dense(2)(keras.layers.Add()([left, right])))
+    model.compile("sgd", "mse")
+    torch_plugin.attach(model, strict=True)
+    losses = [
+        model.fit([draw(10, 3), draw(10, 3, seed=1)], draw(10, 2), batch_size=4, shuffle=False, verbose=0).history
+        for _ in range(2)
+    ]
+    assert losses[1]["loss"] < losses[0]["loss"]
