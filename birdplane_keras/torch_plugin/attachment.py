@@ -216,6 +216,8 @@ class Attachment:
             step = self._traced(entry, data, leaves)
         except (TooEarlyError, TooLargeError) as error:
             entry.wait, entry.reason = self._patience.wait_for(entry.key, error), str(error)
+            if not any(each.step for each in self.entries):
+                lay_out_as_keras(self.model)  # stock steps round by how kernels lie
             self._refuse(kind, f"a {kind} step runs on Keras' stock path at first, because {error.tells}")
         except StateChangedError as error:
             if self._patience.may_try_again(entry.key):
@@ -270,7 +272,7 @@ class Attachment:
         Returns:
             Whether anything was laid out again.
         """
-        stock_is_run = bool(self.refused) or self.entries.any_declined()
+        stock_is_run = bool(self.refused) or self.entries.any_stock()
         return not stock_is_run and lay_out_for(self.engine, self.model, batch_size)
 
     def _fall_back(self, kind: str, reason: str) -> None:

@@ -102,6 +102,6 @@ class Entries:
         """Returns how many traces of a kind are held."""
         return len({id(entry.step) for entry in self if entry.kind == kind and entry.step is not None})
 
-    def any_declined(self) -> bool:
-        """Tells whether any signature runs on the stock path for good."""
-        return any(entry.step is None and not entry.wait for entry in self)
+    def any_stock(self) -> bool:
+        """Tells whether any signature runs on the stock path, for good or as long as its trace waits."""
+        return any(entry.step is None for entry in self)

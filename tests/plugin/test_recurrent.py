@@ -7,7 +7,7 @@ from keras import layers
 
 from birdplane_keras import torch_plugin
 from birdplane_keras.torch_plugin.native import gru_in_order, lstm_in_calls, recurrent_ops, recurrent_steps
-from birdplane_keras.torch_plugin.native.comparisons import Comparisons, strides_of
+from birdplane_keras.torch_plugin.native.comparisons import Comparisons, drawn_like, strides_of
 from birdplane_keras.torch_plugin.rewrites import BY_STEPS
 from plugin.networks import draw
 
@@ -90,6 +90,23 @@ def test_what_differs_in_a_bit_stays_with_pytorchs_way(kind, way, part, compared
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_numbers_that_round_alike_in_any_way_prove_nothing(kind, compared, monkeypatch):
+    """A first batch of zeros: what is compared is drawn."""
+    way = recurrent_ops.FASTER[kind]
+    right = way.forward
+
+    def wrong(*arguments):
+        made = right(*arguments)
+        made[0][0].mul_(1 + 1e-6)
+        return made
+
+    monkeypatch.setattr(way, "forward", wrong)
+    inputs, states, weights = of_layer(kind, SHAPES[2])
+    recurrent_ops.made(kind, inputs, states, [torch.zeros_like(weight) for weight in weights])
+    assert set(compared._agree.values()) == {False}
+
+
 def test_nothing_is_recorded_of_weights_that_train(compared):
     layer = of_layer("lstm", SHAPES[2])
     for weight in layer[2]:
@@ -97,6 +114,18 @@ def test_nothing_is_recorded_of_weights_that_train(compared):
     with torch.no_grad():
         results = [recurrent_ops.made("lstm", *layer) for _ in range(2)][-1]
     assert not any(each.requires_grad for each in results)
+
+
+def test_drawn_numbers_lie_as_the_given_ones():
+    given = [torch.zeros(3, 4).t(), torch.zeros(1, 4).expand(3, 4), None, torch.zeros(2, 3, dtype=torch.float64)]
+    state = torch.random.get_rng_state()
+    drawn = drawn_like(given)
+    assert drawn[2] is None
+    for one, other in zip(given, drawn, strict=True):
+        if one is not None:
+            assert (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)
+            assert other.count_nonzero() == other.numel()
+    assert torch.equal(state, torch.random.get_rng_state())
 
 
 @pytest.mark.parametrize(("bias", "dtype"), [(False, torch.float32), (True, torch.float64)])

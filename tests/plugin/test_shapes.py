@@ -14,6 +14,7 @@ from birdplane_keras.torch_plugin import TorchPluginWarning, patience
 from birdplane_keras.torch_plugin.entries import Entries, Entry
 from birdplane_keras.torch_plugin.patience import Patience
 from plugin.networks import COLUMNS, draw, network
+from plugin.training import entries
 
 
 def train(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
@@ -133,3 +134,28 @@ def test_a_mode_of_pytorch_is_named(mode, words):
     torch_plugin.attach(model)
     with mode(), pytest.warns(TorchPluginWarning, match=words):
         model.train_on_batch(draw(8, COLUMNS), draw(8, 3))
+
+
+def test_steps_that_wait_end_in_the_bits_of_stock_keras(monkeypatch):
+    """Kernels lie as Keras lays them, also once another kind of step is traced."""
+    monkeypatch.setattr(patience, "LARGE", 20)
+    weights = []
+    for attached in (False, True):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((30,)), layers.Dense(64, activation="tanh"), layers.Dense(2)])
+        model.compile("adam", "mse")
+        if attached:
+            torch_plugin.attach(model)
+            with pytest.warns(TorchPluginWarning, match="at first, because it is large"):
+                train(model, draw(16, 30), draw(16, 2))
+        else:
+            train(model, draw(16, 30), draw(16, 2))
+        model.predict_on_batch(draw(16, 30))
+        assert not attached or {each.kind: each.step is not None for each in entries(model)} == {
+            "train": False,
+            "predict": True,
+        }
+        train(model, draw(16, 30), draw(16, 2))
+        assert all(weight.value.is_contiguous() for weight in model.weights)
+        weights.append(model.get_weights())
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(*weights, strict=True))

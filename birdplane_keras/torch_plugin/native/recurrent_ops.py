@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from birdplane_keras.torch_plugin.native import gru_in_order, lstm_in_calls, recurrent_steps
-from birdplane_keras.torch_plugin.native.comparisons import Comparisons, key_of
+from birdplane_keras.torch_plugin.native.comparisons import Comparisons, alike, drawn_like, key_of
 
 _LIBRARY = torch.library.Library("birdplane", "FRAGMENT")
 _FUNCTIONS = {"gru": torch._VF.gru, "tanh": torch._VF.rnn_tanh, "relu": torch._VF.rnn_relu}
@@ -89,44 +89,42 @@ def made(kind: str, inputs: torch.Tensor, states: Tensors, weights: Tensors) -> 
     faster = FASTER.get(kind)
     if faster is None or not faster.fits(inputs, weights):
         return recorded(kind, inputs, states, weights)
+    layer = inputs, states, weights
     key = key_of(kind, (inputs, *states, *weights))
-    agree = COMPARISONS.of(key)
-    if agree is False:
-        return recorded(kind, inputs, states, weights)
-    ours, record = faster.forward(inputs, states, weights)
-    if not agree:
-        theirs = recorded(kind, inputs, states, weights)
-        if not COMPARISONS.compare(key, ours, theirs):
-            return theirs
-        ours = theirs
-    setattr(ours[0], _ORDERED, (key, record))
-    return ours
+    if not COMPARISONS.agree(key, lambda: _both_ways(kind, layer)):
+        return recorded(kind, *layer)
+    results, record = faster.forward(*layer)
+    setattr(results[0], _ORDERED, (key, record))
+    return results
 
 
-def gradients_made(
-    kind: str,
-    given: Sequence[torch.Tensor | None],
-    outputs: torch.Tensor,
-    inputs: torch.Tensor,
-    states: Tensors,
-    weights: Tensors,
-    needed: Sequence[bool],
-) -> list[torch.Tensor]:
-    """Returns the same as `gradients`, bit for bit, of the results of `made`."""
+def gradients_made(kind: str, given: Sequence[torch.Tensor | None], outputs: torch.Tensor, *layer: Any) -> list:
+    """Returns the same as `gradients`, bit for bit, of the results of `made`; takes the same."""
     ordered = vars(outputs).pop(_ORDERED, None)
-    if ordered is None:
-        return gradients(kind, given, outputs, inputs, states, weights, needed)
-    key, record = ordered
-    looks = (key, tuple(needed), *[None if each is None else each.stride() for each in given])
-    agree = COMPARISONS.of(looks)
-    if agree:
-        return FASTER[kind].backward(given, record, weights, needed)
-    theirs = gradients(kind, given, outputs, inputs, states, weights, needed)
-    if agree is None:
-        ours = FASTER[kind].backward(given, record, weights, needed)
-        if not COMPARISONS.compare(looks, ours, theirs):
-            COMPARISONS.refuse(key)  # or the forward pass would be made twice
-    return theirs
+    if ordered is not None:
+        key, record = ordered
+        *parts, needed = layer
+        looks = (key, tuple(needed), *[None if each is None else each.stride() for each in given])
+        if COMPARISONS.agree(looks, lambda: _both_ways(kind, parts, given, needed)):
+            return FASTER[kind].backward(given, record, parts[-1], needed)
+        COMPARISONS.refuse(key)  # or the forward pass would be made twice
+    return gradients(kind, given, outputs, *layer)
+
+
+def _both_ways(
+    kind: str, layer: Sequence[Any], given: Sequence[torch.Tensor | None] = (), needed: Sequence[bool] = ()
+) -> bool:
+    """Tells whether a layer's results, or its gradients where some are needed, agree on drawn numbers."""
+    inputs, states, weights = layer
+    drawn: list = drawn_like([inputs, *states, *weights, *given])
+    parts = drawn[0], drawn[1 : 1 + len(states)], drawn[1 + len(states) : 1 + len(states) + len(weights)]
+    ours, record = FASTER[kind].forward(*parts)
+    theirs = recorded(kind, *parts)
+    if not needed:
+        return alike(ours, theirs)
+    above = drawn[len(drawn) - len(given) :]
+    found = FASTER[kind].backward(above, record, parts[2], needed)
+    return alike(found, gradients(kind, above, theirs[0], *parts, needed))
 
 
 @contextmanager
