@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from birdplane_keras.errors import PairError
+from birdplane_keras.parity.core.disk import write_atomically
 from birdplane_keras.parity.core.problems import counted
 from birdplane_keras.parity.matching.expressions import TorchTensor, expression_of
 from birdplane_keras.parity.matching.ledger import tensors_of
@@ -59,7 +60,7 @@ def write_converter(pair: Pair, out: Path) -> int:
         raise PairError(f"expected a counterpart for every weight: {counted(matching.problems)}: {told}")
     code = converter_of(pair, matching)
     try_out(code, pair, matching)
-    out.write_text(code)
+    write_atomically(out, code.encode())
     return len(matching.tensors)
 
 
