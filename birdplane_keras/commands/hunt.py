@@ -28,6 +28,9 @@ def hunt_command(arguments: argparse.Namespace) -> int:
     """Draws, runs, and tells."""
     if arguments.cases < 1:
         raise RequestError(f"expected --cases of at least 1, received {arguments.cases}")
+    from birdplane_keras.reporting.markdown import HUNT_MARKS, check_documents, write_tables
+
+    check_documents(arguments.tables, HUNT_MARKS)
     from birdplane_keras.extras import require
 
     require("hypothesis", extra="test", what="the hunt")
@@ -37,9 +40,7 @@ def hunt_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.hunt.drawing import draw, simplest
     from birdplane_keras.hunt.running import Finding, Outcome, judge
     from birdplane_keras.hunt.telling import render, reproduction
-    from birdplane_keras.reporting.markdown import HUNT_MARKS, check_documents, write_tables
 
-    check_documents(arguments.tables, HUNT_MARKS)
     screen = Console(stderr=True)
     drawn = list(draw(arguments.cases, arguments.seed))
     found: list[Finding] = [judge(training) for training in track(drawn, "trainings", console=screen)]

@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def zoo_command(arguments: argparse.Namespace) -> int:
     """Judges, and tells."""
+    from birdplane_keras.reporting.markdown import ZOO_MARKS, check_documents, write_tables
+
+    check_documents(arguments.tables, ZOO_MARKS)
     from birdplane_keras.zoo.registry import load
 
     names = list(load())
@@ -38,11 +41,9 @@ def zoo_command(arguments: argparse.Namespace) -> int:
     from rich.progress import track
 
     from birdplane_keras.parity.core.disk import write_atomically
-    from birdplane_keras.reporting.markdown import ZOO_MARKS, check_documents, write_tables
     from birdplane_keras.zoo.judging import judge_all
     from birdplane_keras.zoo.telling import findings_of, line_of, render, summary
 
-    check_documents(arguments.tables, ZOO_MARKS)
     chosen, rows = arguments.only or names, []
     for row in track(judge_all(chosen), "pairs", total=len(chosen), console=Console(stderr=True)):
         rows.append(row)
