@@ -18,6 +18,7 @@ from birdplane_keras.catalogue.networks import (
     STEPS,
     WORDS,
     Recurrent,
+    Words,
     attention_pair,
     dense,
     gru,
@@ -31,6 +32,7 @@ from birdplane_keras.catalogue.networks import (
     stack,
     with_zero_biases,
     words_pair,
+    words_port,
 )
 from birdplane_keras.catalogue.records import clean
 from birdplane_keras.parity import Pair
@@ -86,6 +88,11 @@ def embedding_of_words(seed: int) -> Pair:
 
 
 @clean
+def embedding_that_masks_padding(seed: int) -> Pair:
+    return words_pair(seed, module=Words(masked=True), model=words_port(mask_zero=True))
+
+
+@clean
 def tied_embedding(seed: int) -> Pair:
     words, _ = labelled_words(seed)
     embedding = layers.Embedding(WORDS, FEATURES, embeddings_initializer=keras.initializers.RandomNormal(stddev=1))
@@ -125,6 +132,7 @@ CLEAN = (
     gru_last_step,
     attention_of_two_heads,
     embedding_of_words,
+    embedding_that_masks_padding,
     tied_embedding,
     two_inputs,
     two_outputs,

@@ -15,6 +15,7 @@ from birdplane_keras.catalogue.networks import (
     sequence_pair,
     stack,
     words_pair,
+    words_port,
 )
 from birdplane_keras.catalogue.records import fault
 from birdplane_keras.parity import Pair
@@ -43,4 +44,21 @@ def padding_trained(seed: int) -> Pair:
     return words_pair(seed, module=Words(padding_index=0))
 
 
-FAULTS = (hard_sigmoid_gates, two_biases_trained, scores_not_scaled, padding_trained)
+@fault("The port's pooling leaves out the padding.", rung="forward", cause="mask")
+def padding_left_out(seed: int) -> Pair:
+    return words_pair(seed, model=words_port(mask_zero=True))
+
+
+@fault("The reference's mean leaves out the padding, the port's does not.", rung="forward", cause="mask")
+def padding_not_left_out(seed: int) -> Pair:
+    return words_pair(seed, module=Words(masked=True))
+
+
+FAULTS = (
+    hard_sigmoid_gates,
+    two_biases_trained,
+    scores_not_scaled,
+    padding_trained,
+    padding_left_out,
+    padding_not_left_out,
+)

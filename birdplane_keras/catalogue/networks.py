@@ -49,15 +49,25 @@ class Attention(nn.Module):
 
 
 class Words(nn.Module):
-    """The mean of some words' embeddings, and a linear layer."""
+    """The mean of some words' embeddings, and a linear layer.
 
-    def __init__(self, padding_index: int | None = None) -> None:
+    Args:
+        padding_index: A word whose embedding is not trained.
+        masked: Whether the mean leaves the word 0 out.
+    """
+
+    def __init__(self, padding_index: int | None = None, *, masked: bool = False) -> None:
         super().__init__()
         self.embedding = nn.Embedding(WORDS, FEATURES, padding_idx=padding_index)
         self.head = nn.Linear(FEATURES, CLASSES)
+        self.masked = masked
 
     def forward(self, x):
-        return self.head(self.embedding(x).mean(1))
+        embedded = self.embedding(x)
+        if not self.masked:
+            return self.head(embedded.mean(1))
+        counts = (x != 0).to(embedded.dtype).unsqueeze(-1)
+        return self.head((embedded * counts).sum(1) / counts.sum(1))
 
 
 def like_torch(fan_in: int) -> dict[str, keras.initializers.Initializer]:
@@ -130,10 +140,10 @@ def attention_port() -> keras.Model:
     return keras.Model(inputs, dense(FEATURES, CLASSES)(keras.layers.GlobalAveragePooling1D()(hidden)))
 
 
-def words_port() -> keras.Sequential:
-    embedding = keras.layers.Embedding(
-        WORDS, FEATURES, embeddings_initializer=keras.initializers.RandomNormal(stddev=1)
-    )
+def words_port(**settings: Any) -> keras.Sequential:
+    """What `Words` is in Keras; the settings are of its embedding."""
+    drawn = keras.initializers.RandomNormal(stddev=1)
+    embedding = keras.layers.Embedding(WORDS, FEATURES, embeddings_initializer=drawn, **settings)
     return stack((STEPS,), [embedding, keras.layers.GlobalAveragePooling1D(), dense(FEATURES, CLASSES)], dtype="int32")
 
 

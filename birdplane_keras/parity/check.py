@@ -12,6 +12,7 @@ import torch
 from birdplane_keras.errors import PairError, first_line
 from birdplane_keras.keras_warnings import own_warnings_ignored
 from birdplane_keras.parity.causes.diagnose import diagnose
+from birdplane_keras.parity.causes.masks import all_repaired
 from birdplane_keras.parity.core.check import first_failure
 from birdplane_keras.parity.core.judge import judge, verdict
 from birdplane_keras.parity.core.result import Result
@@ -103,19 +104,22 @@ def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Resul
     """Returns a result that also tells what differs once the port starts as the reference does.
 
     Where the data, the batches or the first weights differ, the port is judged again with the reference's in their
-    place. Where its layers were matched otherwise than they belong, it is judged again as they belong. So mistakes
-    behind that are reported in the same run.
+    place. Where its layers were matched otherwise than they belong, it is judged again as they belong; where what was
+    found is a mistake that was repaired in the port, without it. So mistakes behind that are reported in the same run.
     """
     failed = first_failure(result.checks)
     given = dict(STARTS.get(failed.name, {})) if failed is not None else {}
     told = f"with the reference's {failed.name}" if failed is not None and given else "with this mapping"
+    repaired = [finding for finding in result.diagnosis if finding.repaired is not None]
+    told = "with this fix" if repaired else told
     for finding in result.diagnosis:
         given |= finding.settled
     changed = {name: value for name, value in given.items() if getattr(pair, name) != value}
-    if failed is None or not changed:
+    if failed is None or not (changed or repaired):
         return result
     try:
-        rest = check_parity(replace(pair, **changed), steps=steps, seed=seed)
+        with all_repaired(repaired):
+            rest = check_parity(replace(pair, **changed), steps=steps, seed=seed)
     except PairError as error:
         return replace(result, notes=[*result.notes, f"{told} the port fails: {error}"])
     if rest.verdict == "diverged":

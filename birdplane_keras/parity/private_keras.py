@@ -15,6 +15,22 @@ def layers_of(layer: Any, *, include_self: bool = True) -> list[Any]:
     return list(layer._flatten_layers(include_self=include_self))
 
 
+def recorded_masks(model: Any, layer: Any) -> list[Any]:
+    """Returns the operations of functional models that compare what a layer takes: masks that were made as they were.
+
+    A layer that takes a mask as an argument keeps the one that it was called with, not its maker.
+    """
+    taken = {id(tensor) for node in layer._inbound_nodes for tensor in node.input_tensors}
+    graphs = [getattr(each, "_functional", None) or each for each in layers_of(model)]  # of a Sequential, or its own
+    return [
+        operation
+        for graph in graphs
+        for operation in getattr(graph, "operations", ())
+        if type(operation).__name__ == "NotEqual"
+        and any(id(tensor) in taken for node in operation._inbound_nodes for tensor in node.input_tensors)
+    ]
+
+
 def seeds_of(layer: Any) -> list[Any]:
     """Returns the variables that a layer's own random draws start from."""
     return [generator.state for generator in getattr(layer, "_seed_generators", ())]

@@ -1,12 +1,14 @@
 """Several mistakes are told in one run, each where it is."""
 
 import keras
+import numpy as np
 import pytest
 import torch
 from keras import layers, ops
 from torch import nn
 
 from birdplane_keras.catalogue.networks import CLASSES, FEATURES, dense, stack, vector_pair
+from birdplane_keras.parity import Pair
 from parity.judging import judged
 from parity.middles import WIDTH, Own, Theirs, between
 
@@ -100,6 +102,51 @@ def test_a_sum_over_batches_of_two_sizes_is_told_beside_another_rate():
     )
     found = judged(pair).diagnosis
     assert [(finding.cause, finding.proved) for finding in found] == [("reduction", True), ("learning_rate", True)]
+
+
+TOKENS, WORDS = 12, 40  # of a text, and in all
+
+
+class Averaged(nn.Module):
+    """From (N, TOKENS) words to (N, CLASSES) logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, WIDTH, padding_idx=0)
+        self.norm = nn.BatchNorm1d(WIDTH)
+        self.out = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x):
+        return self.out(self.norm(self.words(x).mean(1)))
+
+
+@pytest.mark.parametrize("momentum", [0.99, 0.9])
+def test_mistakes_of_gradients_updates_and_statistics_each_have_a_name_and_a_fix(momentum):
+    """Each part of the first steps parts by a mistake of its own, which what is behind it does not agree to."""
+    torch.manual_seed(0)
+    module, random = Averaged(), np.random.default_rng(0)
+    tokens = keras.Input((TOKENS,), dtype="int32")
+    pooled = layers.GlobalAveragePooling1D()(layers.Embedding(WORDS, WIDTH)(tokens))
+    normed = layers.BatchNormalization(momentum=momentum, epsilon=1e-5)(pooled)
+    model = keras.Model(tokens, layers.Dense(CLASSES)(normed))
+    logits = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.004, epsilon=1e-8), logits)
+    pair = Pair(
+        torch_module=module,
+        keras_model=model,
+        data=(random.integers(0, WORDS, (256, TOKENS)), random.integers(0, CLASSES, 256)),
+        torch_optimizer=torch.optim.AdamW(module.parameters(), 1e-3),
+        torch_loss=nn.CrossEntropyLoss(),
+        batch_size=32,
+        initialisation=False,
+    )
+    found = judged(pair).diagnosis
+    fixes = {finding.cause: finding.fixes for finding in found}
+    statistics = ["batchnorm_variance"] + ["batchnorm_momentum"] * (momentum != 0.9)
+    assert list(fixes) == ["padding_index", "weight_decay", "adam_epsilon", *statistics]
+    assert all(finding.proved for finding in found)
+    assert all(fix.tried for cause in list(fixes)[1:] for fix in fixes[cause])
+    assert "momentum=0.9" in str(fixes) or momentum == 0.9
 
 
 def test_a_mistake_behind_wrong_data_is_told_in_the_same_run():

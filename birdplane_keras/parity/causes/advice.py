@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Advice, Repair
+from birdplane_keras.parity.causes.search import NEW_DRAWS, SLACK, closeness, distances, widened_by
 from birdplane_keras.parity.core.check import State
 from birdplane_keras.parity.core.finding import Finding, Fix
 from birdplane_keras.parity.core.first_steps import compare_probes
+from birdplane_keras.parity.core.noise import Noise
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
 
 NOTHING = Fix(text="look at this place on both sides")
@@ -77,18 +79,40 @@ def repaired(case: Case, told: Iterable[Advised], helps: Callable[[], bool]) -> 
 def passes_all(case: Case) -> bool:
     """Whether the port, as it is now, passes every rung of the first steps."""
     port = Probe.of(case.bench.read_port(case.plan))
-    rungs = [rung for rung in STEP_RUNGS if port.looked_at(rung)]
-    return all(compare_probes(rung, port, case.reference, case.climb.noise).state is not State.FAILED for rung in rungs)
+    return all(agrees(case, port, rung) for rung in STEP_RUNGS if port.looked_at(rung))
 
 
 def gets_further(case: Case) -> bool:
     """Whether the port, as it is now, passes the rung that broke, or breaks at a later layer of the forward pass."""
+    apart = first_apart(case)
+    return apart is None or (apart == case.rung == "forward" and breaks_later(case))
+
+
+def first_apart(case: Case) -> str | None:
+    """Returns the first rung, up to the one that broke, that the port, as it is now, does not pass; `None`: none."""
     port = Probe.of(case.bench.read_port(case.plan))
-    for rung in filter(port.looked_at, STEP_RUNGS[: STEP_RUNGS.index(case.rung) + 1]):
-        check = compare_probes(rung, port, case.reference, case.climb.noise)
-        if check.state is State.FAILED:
-            return rung == case.rung == "forward" and breaks_later(case)
-    return True
+    rungs = filter(port.looked_at, STEP_RUNGS[: STEP_RUNGS.index(case.rung) + 1])
+    return next((rung for rung in rungs if not agrees(case, port, rung)), None)
+
+
+def agrees(case: Case, port: Probe, rung: str) -> bool:
+    """Whether a repaired port computes at a rung what the reference does, as far as that was changed.
+
+    A changed reference rounds otherwise than the one on which the noise was measured: copies of it show how far. At
+    rungs that are explained, a port that is as near as it was before the repair is near enough.
+    """
+    noise = case.climb.noise
+    if not case.changes:
+        return compare_probes(rung, port, case.reference, noise).state is not State.FAILED
+    explained = STEP_RUNGS.index(rung) < STEP_RUNGS.index(case.rung)
+    slack = max(SLACK, closeness(rung, case.port, case.reference, noise)) if explained else SLACK
+    if closeness(rung, port, case.reference, noise) <= slack:
+        return True
+    jumps: Noise | None = None
+    for nudge in range(NEW_DRAWS):
+        drawn = case.probe(case.changes, nudge=nudge)
+        jumps = jumps if drawn is None else distances(case.reference, drawn, jumps)
+    return jumps is not None and closeness(rung, port, case.reference, widened_by(noise, jumps)) <= slack
 
 
 def breaks_later(case: Case) -> bool:

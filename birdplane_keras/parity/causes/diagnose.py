@@ -12,6 +12,7 @@ from birdplane_keras.parity.causes.budget import Budget
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.course import explain_course, read_rates, with_rates
 from birdplane_keras.parity.causes.equivalents import pytorchs_optimizer
+from birdplane_keras.parity.causes.masks import read_masks
 from birdplane_keras.parity.causes.matching import read_ambiguity
 from birdplane_keras.parity.causes.reading import not_a_number
 from birdplane_keras.parity.causes.supposing import asked, suppose
@@ -110,10 +111,16 @@ def explain(case: Case) -> list[Finding]:
         return []
     for name, value in case.port.tensors[case.rung].items():
         if not np.isfinite(value).all():  # no known mistake makes the reference's numbers so
-            place = see_place(case, record_port(case))
-            found = not_a_number(case.rung, name, value)
-            return [found if place is None else replace(found, parting=place.told, graphs=[place.graph])]
-    return explain_step(case)
+            return with_place(case, [not_a_number(case.rung, name, value)])
+    return with_place(case, read_masks(case)) or explain_step(case)
+
+
+def with_place(case: Case, found: Sequence[Finding]) -> list[Finding]:
+    """Returns findings of what is explained, the first with the place at which the programs part, if that is seen."""
+    place = see_place(case, record_port(case), explain=False) if found else None
+    if place is None:
+        return list(found)
+    return [replace(found[0], parting=place.told, graphs=[place.graph]), *found[1:]]
 
 
 def explain_layer(case: Case) -> Finding | None:

@@ -39,10 +39,13 @@ class Place:
     stand: Stand | None
 
 
-def find_place(case: Case, port: PortStep) -> Place | None:
-    """Returns where the port's first step parts from the reference's, as far as that was changed; `None`: not seen."""
+def find_place(case: Case, port: PortStep, *, explain: bool = True) -> Place | None:
+    """Returns where the port's first step parts from the reference's, as far as that was changed; `None`: not seen.
+
+    Where that is explained already, no operations of the port are looked for that would.
+    """
     sides = Sides(case, port)
-    search = sides.search()
+    search = sides.search() if explain else None
     stand = None if search is None else search.find()
     found = first_apart(sides, stand)
     if search is not None and stand is not None and found is not None and not stand.cuts:

@@ -150,7 +150,7 @@ def count_with_draws(
         if drawn is None:
             break
         jumps = distances(changed, drawn, jumps)
-        widened = {**widen_noise(noise, jumps, share=AT_A_KINK / ROUNDING.factor), rung: noise[rung]}
+        widened = {**widened_by(noise, jumps), rung: noise[rung]}
         explained = max(explained, count_explained(rung, port, changed, widened, slack, above))
         left = rungs_from(rung)[explained:]
         if left and nudge + 1 >= NEW_DRAWS:
@@ -158,6 +158,11 @@ def count_with_draws(
             if closeness(left[0], port, changed, widened, blank=True) > HOPELESS * least:
                 break
     return explained
+
+
+def widened_by(noise: Noise, jumps: Noise) -> Noise:
+    """Returns the noise, wider where nudged copies of a changed reference jump further."""
+    return widen_noise(noise, jumps, share=AT_A_KINK / ROUNDING.factor)
 
 
 def with_unmeasured(noise: Noise, changed: Probe, rungs: Sequence[str], draw: Callable[[int], Probe | None]) -> Noise:

@@ -143,12 +143,12 @@ def record_port(case: Case) -> PortStep | None:
         return None
 
 
-def see_place(case: Case, port: PortStep | None) -> Place | None:
-    """Returns where the programs part; `None` where that is not seen, or the code cannot be watched."""
+def see_place(case: Case, port: PortStep | None, *, explain: bool = True) -> Place | None:
+    """Returns where the programs part, and what explains it; `None` where that is not seen, or cannot be watched."""
     try:
         if case.rung == "evaluation":
             return place_in_evaluation(case)
-        return None if port is None or case.rung not in RUNGS else find_place(case, port)
+        return None if port is None or case.rung not in RUNGS else find_place(case, port, explain=explain)
     except Exception as error:
         case.untried.append(f"where the programs part could not be seen: {first_line(error)}")
         return None
@@ -162,7 +162,8 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     stand = None if place is None else place.stand
     if stands:
         best = search_names(case, stand)
-    if best is not None and best.explained < LEAST.get(case.rung, 1):
+    further = 0 if best is None or stand is None else reach(case, stand.change)
+    if best is not None and best.explained < least(case, further):
         best = None  # too few numbers agree to name it by
     if best is None:
         name = None if stand is None or stand.complete else name_of(case, stand)
@@ -174,12 +175,20 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
         update = whole_update(case)
         return Found(case=case, place=place) if update is None else found_update(case, place, update)
     steps = [rung for rung in rungs_from(case.rung) if rung in RUNGS]
-    further = 0 if stand is None else reach(case, stand.change)
     if stand is not None and min(further, len(steps)) > best.explained:
         return Found(case=case, place=place, change=stand.change)
     # A known mistake may be made for batches of one size; the port's own operations are made for all.
     change = stand.change if stand is not None and further > best.explained else best.hypothesis.change
     return Found(case=case, place=place, names=best.hypothesis.members, change=change)
+
+
+def least(case: Case, further: int) -> int:
+    """Returns how many rungs a known mistake must explain: no more than the port's own operations do, if they stand.
+
+    Where something else differs at the next rung, too, nothing that is done here explains that.
+    """
+    usual = LEAST.get(case.rung, 1)
+    return min(usual, further) if further else usual
 
 
 def found_update(case: Case, place: Place | None, change: Change) -> Found:

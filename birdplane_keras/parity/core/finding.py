@@ -1,6 +1,7 @@
 """A cause, with what speaks for it and what repairs it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,8 @@ class Finding:
         proved: Whether the reference with this, and with what else was found, computes what the port does; or it was
             read off both sides as it is.
         settled: Settings of the pair with which what else differs can be judged.
+        repaired: Within it, the port does not make the mistake, so that what else differs can be judged; `None` where
+            the reference was changed in its place.
     """
 
     cause: str
@@ -51,6 +54,7 @@ class Finding:
     graphs: Sequence[Mapping[str, Any]] = ()
     proved: bool = False
     settled: Mapping[str, Any] = field(default_factory=dict)
+    repaired: Callable[[], AbstractContextManager[None]] | None = None
 
     @property
     def fix(self) -> str:
