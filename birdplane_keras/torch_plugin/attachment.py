@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import torch
-from keras import tree
 
 from birdplane_keras.torch_plugin.audit_schedule import AuditSchedule
 from birdplane_keras.torch_plugin.audits import AuditFailedError, AuditRefusedError, audited, proved
@@ -18,6 +17,7 @@ from birdplane_keras.torch_plugin.batches import (
     family_of,
     mode_that_is_on,
     rebuild,
+    result_of,
     signature,
 )
 from birdplane_keras.torch_plugin.choosing import Choice
@@ -62,9 +62,9 @@ class Attachment:
         self.engine, self.chooses = engine or "fused", engine is None
         self.settings = Settings(keep_gradients=engine == "exact")
         self.entries = Entries(most=traces)
-        self._hooks = Hooks(model, self.audits, self.entries, self._start)
         self.modes: Counter[tuple[str, str]] = Counter()  # kind, which mode of PyTorch was on -> steps made stock
         self.refused: dict[str, str] = {}  # kind -> reason, where the model itself cannot be traced
+        self._hooks = Hooks(model, self.audits, self.entries, self.refused, self._start)
         self._stock: dict[str, Callable] = {}
         self._said: set[tuple[str, str]] = set()
         self._compiled: tuple = ()
@@ -97,10 +97,7 @@ class Attachment:
         one_step = self._stock[kind] if reason is not None else lambda data: self._step(kind, data)
 
         def function(batches: list) -> Any:
-            results = [one_step(data) for data in batches]
-            if kind == "predict" and len(results) > 1:
-                return tree.map_structure(lambda *parts: torch.cat(parts), *results)
-            return results[-1]
+            return result_of(kind, [one_step(data) for data in batches])
 
         setattr(model, f"{kind}_function", function)
 

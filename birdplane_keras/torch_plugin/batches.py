@@ -69,6 +69,13 @@ def packed(structure: Any, leaves: Sequence[Any]) -> Any:
     return tree.pack_sequence_as(structure, list(leaves)) if tree.is_nested(structure) else leaves[0]
 
 
+def result_of(kind: str, results: Sequence[Any]) -> Any:
+    """Returns what a function returns of the steps that it made: the last logs, or all predictions as one batch's."""
+    if len(results) == 1 or kind != "predict":
+        return results[-1]
+    return tree.map_structure(lambda *parts: torch.cat(parts), *results)
+
+
 def with_leaves(data: Any, leaves: Sequence[torch.Tensor], now: Sequence[torch.Tensor]) -> Any:
     """Returns a batch with other tensors in the place of its leaves; the batch itself where they are the same."""
     return data if all(map(operator.is_, leaves, now)) else rebuild(data, list(now))
@@ -86,8 +93,9 @@ def signature(data: Any, leaves: list[torch.Tensor]) -> tuple:
     Raises:
         NotTraceableError: As `flatten` does.
     """
-    if data is not None and data is _latest.batch and _latest.device == get_device():
-        look = _latest.look
+    known = _made.known.pop(id(data), None)
+    if known is not None and data is known[0] and known[2] == get_device():
+        look = known[1]
         leaves += data if type(data) is tuple else [data]
     else:
         look = look_of(flatten(data, leaves), leaves)
@@ -100,25 +108,28 @@ def look_of(structure: Hashable, leaves: list[torch.Tensor]) -> tuple:
     return structure, looks, sharing(leaves) if len(leaves) > 1 else None
 
 
-class _Latest(threading.local):
-    """The batch that was made last in a thread, if its look is known; nobody but the step has seen it yet."""
+class _Made(threading.local):
+    """The batches that were made last in a thread, whose looks are known: nobody but their steps has seen them yet."""
 
-    batch: Any = None  # a tensor, or a tuple of them
-    look: tuple = ()
-    device = ""
-
-
-_latest = _Latest()
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Any, tuple, str]] = {}  # id -> the batch, its look, and Keras' device
 
 
-def make_known(batch: Any, look: tuple | None) -> None:
+_made = _Made()
+
+
+def make_known(batch: Any, look: tuple | None, most: int = 1) -> None:
     """Notes the look of a batch of new tensors, which goes to a step next; `None` where they lie deeper in it.
 
     Args:
-        batch: A tensor, or a tuple of them.
+        batch: A tensor, or a tuple of them; `None` to forget all.
         look: As `look_of` returns it.
+        most: How many such batches may wait for their steps.
     """
-    _latest.batch, _latest.look, _latest.device = (batch, look, get_device()) if look else (None, (), "")
+    if batch is None or len(_made.known) >= most:
+        _made.known.clear()
+    if look:
+        _made.known[id(batch)] = batch, look, get_device()
 
 
 def family_of(kind: str, key: tuple, leaves: list[torch.Tensor]) -> tuple | None:

@@ -4,7 +4,9 @@ Stock Keras hands such data to a PyTorch `DataLoader`, which takes more time for
 step. Here one call takes the rows of a batch; the loader's own sampler still says which they are.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,24 +18,49 @@ from keras import tree
 from birdplane_keras.torch_plugin.batches import flatten, look_of, make_known, name_of, packed
 from birdplane_keras.torch_plugin.private_keras import ArrayDataAdapter, get_device
 
+MOST_AT_ONCE = 64  # batches
+LARGEST_AT_ONCE = 1 << 20  # bytes of them
 
-def take_by_index(epoch_iterator: Any) -> None:
+
+def take_by_index(epoch_iterator: Any, may_take_several: Callable[[], bool]) -> bool:
     """Makes an epoch iterator of Keras take its batches by index, where its data are arrays and tensors in memory.
+
+    Small batches are handed over several at once where that shows nowhere: Keras' loop takes more time for each of
+    them than a small network.
 
     Args:
         epoch_iterator: Of `fit`, `evaluate` or `predict`, before its first batch of an epoch; anything else stays.
+        may_take_several: Asked as an epoch begins: whether nothing is to happen between one batch and the next.
+
+    Returns:
+        Whether it does, from now on.
     """
     adapter: Any = getattr(epoch_iterator, "data_adapter", None)
     if type(adapter) is not ArrayDataAdapter or "get_torch_dataloader" in vars(adapter):
-        return
+        return False
 
     def get_torch_dataloader() -> Any:
         loader = ArrayDataAdapter.get_torch_dataloader(adapter)
         batches = IndexedBatches(loader, is_shuffled=bool(adapter._shuffle))
         # Within a batch, rows are drawn batch by batch: between two of them the step may draw.
-        return loader if batches.leaves is None or adapter._shuffle == "batch" else batches
+        by_index = batches.leaves is not None and adapter._shuffle != "batch"
+        if at_once == 1 and epoch_iterator.steps_per_epoch is None:
+            batches.at_once = batches.most_at_once() if by_index and may_take_several() else 1
+            hand_over(epoch_iterator, batches.at_once)
+        return batches if by_index else loader
 
+    at_once = epoch_iterator.steps_per_execution
     adapter.get_torch_dataloader = get_torch_dataloader
+    return True
+
+
+def hand_over(epoch_iterator: Any, at_once: int) -> None:
+    """Makes an epoch iterator, whose number of batches is known, hand over so many at once; of the last, those left."""
+    epoch_iterator.steps_per_execution = at_once
+    if at_once > 1:
+        epoch_iterator.catch_stop_iteration = partial(contextlib.suppress, StopIteration)
+    else:
+        vars(epoch_iterator).pop("catch_stop_iteration", None)
 
 
 class IndexedBatches:
@@ -46,6 +73,7 @@ class IndexedBatches:
 
     def __init__(self, loader: Any, *, is_shuffled: bool) -> None:
         self._loader, self._is_shuffled = loader, is_shuffled
+        self.at_once = 1  # batches that are made before the first of them goes to its step
         sliceables = tree.flatten(loader.dataset.array)
         self.leaves: list[torch.Tensor | None] | None = []
         for each in sliceables:
@@ -54,6 +82,12 @@ class IndexedBatches:
                 self.leaves = None
                 return
             self.leaves.append(whole)
+
+    def most_at_once(self) -> int:
+        """Returns how many batches may be handed over at once."""
+        rows = [leaf[:1] for leaf in self.leaves or () if leaf is not None]
+        size = self._loader.batch_sampler.batch_size * sum(row.numel() * row.element_size() for row in rows)
+        return max(1, min(MOST_AT_ONCE, LARGEST_AT_ONCE // max(size, 1)))
 
     def __iter__(self) -> Iterator[Any]:
         iter(self._loader)  # the loader's own iterator draws a number when it is made
@@ -79,10 +113,11 @@ class IndexedBatches:
                     parts = batch if type(batch) is tuple else [batch]
                     is_flat = all(map(torch.is_tensor, parts))
                     looks[length] = look_of(flatten(batch, []), list(parts)) if is_flat else None
-                make_known(batch, looks[length])
+                make_known(batch, looks[length], most=self.at_once)
                 yield batch
         finally:
-            make_known(None, None)
+            if self.at_once == 1:  # else the last ones still wait for their steps, which forget them
+                make_known(None, None)
 
 
 def whole_tensor(sliceable: Any) -> torch.Tensor | None:

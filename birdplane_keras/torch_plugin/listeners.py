@@ -1,4 +1,4 @@
-"""Callbacks after each batch, where no callback listens: Keras hands each of them to a thread, which waits for ours."""
+"""Callbacks of each batch, where no callback listens: Keras hands each of them to a thread, which waits for ours."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,24 +15,48 @@ def leave_unheard(callbacks: Any, kind: str) -> None:
     """
     if type(callbacks) is not CallbackList:
         return
-    for when in ("begin", "end"):
-        name = f"on_{kind}_batch_{when}"
-        # `Callback.on_train_batch_end` and the like call `on_batch_end`.
-        names = name, f"on_batch_{when}"
+    for name, names in _announcements(kind):
         is_own = name not in vars(callbacks) and getattr(CallbackList, name) is ANNOUNCEMENTS[name]
         if is_own and not _heard(callbacks, names):
-            setattr(callbacks, name, _unheard(callbacks, names, getattr(callbacks, name)))
+            setattr(callbacks, name, Unheard(callbacks, names, getattr(callbacks, name)))
+
+
+def nobody_hears(callbacks: Any, kind: str) -> bool:
+    """Whether a list of callbacks says nothing of batches, and no callback would have something to do.
+
+    Args:
+        callbacks: As `leave_unheard` was given it.
+        kind: `train`, `test` or `predict`.
+    """
+    return type(callbacks) is CallbackList and all(
+        isinstance(vars(callbacks).get(name), Unheard) and not _heard(callbacks, names)
+        for name, names in _announcements(kind)
+    )
+
+
+def _announcements(kind: str) -> list[tuple[str, tuple[str, str]]]:
+    """Returns what a list of callbacks is told of each batch, and what a callback may override to hear of it."""
+    # `Callback.on_train_batch_end` and the like call `on_batch_end`.
+    return [(f"on_{kind}_batch_{when}", (f"on_{kind}_batch_{when}", f"on_batch_{when}")) for when in ("begin", "end")]
 
 
 def _heard(callbacks: Any, names: tuple[str, ...]) -> bool:
     return not all(is_default(getattr(each, name)) for each in callbacks.callbacks for name in names)
 
 
-def _unheard(callbacks: Any, names: tuple[str, ...], said: Callable[..., None]) -> Callable[..., None]:
-    """Returns a call that does nothing as long as no callback has something to do."""
+class Unheard:
+    """A call that does nothing as long as no callback has something to do.
 
-    def say(batch: int, logs: Any = None) -> None:
-        if _heard(callbacks, names):
-            said(batch, logs)
+    Args:
+        callbacks: The list.
+        names: What a callback may override to hear of it.
+        said: The call that it stands for.
+    """
 
-    return say
+    def __init__(self, callbacks: Any, names: tuple[str, ...], said: Callable[..., None]) -> None:
+        self._callbacks, self._names, self._said = callbacks, names, said
+
+    def __call__(self, batch: int, logs: Any = None) -> None:
+        """Tells those who listen."""
+        if _heard(self._callbacks, self._names):
+            self._said(batch, logs)

@@ -1,0 +1,196 @@
+"""`evaluate` and `predict` hand small batches over several at once, where nobody hears of one."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from birdplane_keras import torch_plugin
+from birdplane_keras.torch_plugin import indexed
+from plugin.networks import CLASSES, COLUMNS, draw, network
+from plugin.test_listeners import Counting
+
+ROWS = 70  # more than are handed over at once, one by one
+
+
+class JoiningAtPredict(keras.callbacks.Callback):
+    """Lets another callback join when everything is set up."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other, self.list = other, None
+
+    def on_predict_begin(self, logs=None):
+        self.list.callbacks.append(self.other)
+
+
+def attached(**settings):
+    keras.utils.set_random_seed(0)
+    model = network()
+    model.compile("sgd", "mse", **settings)
+    torch_plugin.attach(model, strict=True)
+    return model
+
+
+def handed_over(model, use):
+    """Returns how many batches each call of the model's function was given, and what `use` returns."""
+    counts = []
+
+    def counted(function):
+        return lambda batches: (counts.append(len(batches)), function(batches))[1]
+
+    for kind in ("test", "predict"):
+        setattr(model, f"{kind}_function", counted(getattr(model, f"make_{kind}_function")()))
+    return counts, use(model)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "counts"),
+    [(ROWS, 1, [64, 6]), (64, 1, [64]), (ROWS, 4, [18]), (3, 1, [3]), (1, 1, [1])],
+)
+def test_they_predict_what_stock_keras_does(rows, size, counts, monkeypatch):
+    """The last ones are fewer, and the last batch is shorter; Keras does not warn of it. One by one, no bit differs."""
+    x, model = draw(rows, COLUMNS), attached()
+    torch_plugin.detach(model)
+    stock = model.predict(x, batch_size=size, verbose=0)
+    torch_plugin.attach(model, strict=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        seen, ours = handed_over(model, lambda model: model.predict(x, batch_size=size, verbose=0))
+    assert seen == counts
+    monkeypatch.setattr(indexed, "MOST_AT_ONCE", 1)
+    assert np.array_equal(ours, model.predict(x, batch_size=size, verbose=0))
+    assert ours == pytest.approx(stock, rel=1e-4, abs=1e-6)
+
+
+def test_they_evaluate_as_stock_keras_does():
+    x, y = draw(ROWS, COLUMNS), draw(ROWS, CLASSES)
+    model = attached(metrics=["mae"])
+    torch_plugin.detach(model)
+    stock = model.evaluate(x, y, batch_size=1, verbose=0)
+    torch_plugin.attach(model, strict=True)
+    seen, ours = handed_over(model, lambda model: model.evaluate(x, y, batch_size=1, verbose=0))
+    assert seen == [64, 6]
+    assert ours == stock
+
+
+def test_validation_of_each_epoch_takes_several_and_training_does_not():
+    model = attached()
+    data = {"validation_data": (draw(ROWS, COLUMNS), draw(ROWS, CLASSES)), "validation_batch_size": 1}
+    seen, _ = handed_over(
+        model, lambda model: model.fit(draw(8, COLUMNS), draw(8, CLASSES), epochs=2, verbose=0, **data)
+    )
+    assert seen == [64, 6] * 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"callbacks": [Counting()]},
+        {"callbacks": [JoiningAtPredict(Counting())]},
+        {"verbose": 1},
+        {"steps": 5},
+    ],
+    ids=str,
+)
+def test_one_by_one_where_somebody_hears_of_each(settings):
+    model = attached()
+    callbacks = keras.callbacks.CallbackList(
+        settings.pop("callbacks", []), model=model, add_progbar="verbose" in settings
+    )
+    for each in callbacks.callbacks:
+        each.list = callbacks
+    arguments = {"verbose": 0, "callbacks": callbacks} | settings
+    seen, _ = handed_over(model, lambda model: model.predict(draw(5, COLUMNS), batch_size=1, **arguments))
+    assert seen == [1] * 5
+
+
+def test_large_batches_come_one_by_one(monkeypatch):
+    """So that no more memory is taken: two of them are larger than what may wait."""
+    monkeypatch.setattr(indexed, "LARGEST_AT_ONCE", 2 * 4 * COLUMNS * 4 - 1)
+    model = attached()
+    seen, _ = handed_over(model, lambda model: model.predict(draw(12, COLUMNS), batch_size=4, verbose=0))
+    assert seen == [1, 1, 1]
+
+
+def test_several_steps_of_ones_own_stay_so_many():
+    model = attached(steps_per_execution=2)
+    seen, _ = handed_over(model, lambda model: model.predict(draw(8, COLUMNS), batch_size=1, verbose=0))
+    assert seen == [2, 2, 2, 2]
+
+
+def test_a_step_that_cannot_be_traced_is_made_one_by_one():
+    """What such a step returns is the model's own affair: Keras joins it."""
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(CLASSES)
+
+        def call(self, x):
+            return self.dense(x)
+
+        def predict_step(self, data):
+            return np.asarray(self(data).detach())
+
+    model = Own()
+    model.compile("sgd", "mse")
+    x = draw(5, COLUMNS)
+    stock = model.predict(x, batch_size=1, verbose=0)
+    with pytest.warns(torch_plugin.TorchPluginWarning):
+        torch_plugin.attach(model)
+    seen, ours = handed_over(model, lambda model: model.predict(x, batch_size=1, verbose=0))
+    assert seen == [1] * 5
+    assert np.array_equal(ours, stock)
+
+
+def test_nothing_random_is_drawn_otherwise():
+    """The loader draws a number when it is made, as often as in stock Keras."""
+    states = []
+    for is_attached in (False, True):
+        model = attached()
+        if not is_attached:
+            torch_plugin.detach(model)
+        x = draw(ROWS, COLUMNS)
+        model.predict(x, batch_size=1, verbose=0)
+        torch.manual_seed(3)
+        model.predict(x, batch_size=1, verbose=0)
+        model.evaluate(x, draw(ROWS, CLASSES), batch_size=1, verbose=0)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def test_a_model_that_is_detached_between_two_batches_goes_on():
+    """By another thread, say: stock Keras' functions look at the first of several batches alone."""
+    model, x = attached(), draw(ROWS, COLUMNS)
+    model.predict(x, batch_size=1, verbose=0)
+    stock, function = model.predict(x, batch_size=1, verbose=0), model.make_predict_function()
+
+    def and_detach(batches):
+        made = function(batches)
+        torch_plugin.detach(model)
+        return made
+
+    model.predict_function = and_detach
+    for _ in range(2):
+        assert model.predict(x, batch_size=1, verbose=0) == pytest.approx(stock, rel=1e-4, abs=1e-6)
+    assert "Hooks" not in repr(model.predict_function)  # it has its own again
+
+
+def test_a_validation_that_was_taken_so_is_not_after_the_model_is_detached():
+    """`fit` keeps its validation data from epoch to epoch."""
+
+    class Detaching(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                torch_plugin.detach(self.model)
+
+    data = {"validation_data": (draw(ROWS, COLUMNS), draw(ROWS, CLASSES)), "validation_batch_size": 1}
+    losses = []
+    for callbacks in ([], [Detaching()]):
+        model = attached()
+        history = model.fit(draw(8, COLUMNS), draw(8, CLASSES), epochs=2, verbose=0, callbacks=callbacks, **data)
+        losses.append(history.history["val_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
