@@ -35,7 +35,7 @@ def nobody_hears(callbacks: Any, kind: str) -> bool:
 
 
 def _announcements(kind: str) -> list[tuple[str, tuple[str, str]]]:
-    """Returns what a list of callbacks is told of each batch, and what a callback may override to hear of it."""
+    """Returns the calls by which a list announces batches, each with what a callback may override to hear of it."""
     # `Callback.on_train_batch_end` and the like call `on_batch_end`.
     return [(f"on_{kind}_batch_{when}", (f"on_{kind}_batch_{when}", f"on_batch_{when}")) for when in ("begin", "end")]
 

@@ -67,7 +67,7 @@ def candidates(case: Case) -> Iterator[Sequence[Masking]]:
 
 
 def tried(case: Case, maskings: Sequence[Masking]) -> list[Finding]:
-    """Returns what is told of layers that are changed at once; nothing where that does not help."""
+    """Returns what is reported of layers that are changed at once; nothing where that does not help."""
     passed = False
 
     def helps() -> bool:
