@@ -2,10 +2,13 @@
 
 import os
 import random
+import signal
 
 os.environ["KERAS_BACKEND"] = "torch"  # before any test module imports keras: isort puts that import first
 # Two processes of several threads each would wait for one another; what tests start takes this over.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background; what tests start inherits it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from pathlib import Path
 

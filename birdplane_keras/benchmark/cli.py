@@ -9,7 +9,8 @@ from birdplane_keras.commands.arguments import add_data_arguments, add_tables_ar
 from birdplane_keras.errors import RequestError
 
 ROUNDS, QUICK_ROUNDS = 15, 3
-LAYOUTS = ("channels_last", "channels_first")
+CHANNELS_FIRST = "channels_first"
+LAYOUTS = ("channels_last", CHANNELS_FIRST)
 NETWORK_ROUNDS = 5
 TIMED = ("narrow", "wide")  # presets whose hand-written step and products the rows know
 
@@ -22,7 +23,10 @@ def main(argv: list[str] | None = None) -> int:
         epilog="example: python scripts/benchmark.py --quick",
     )
     parser.add_argument(
-        "--networks", nargs="*", metavar="NAME", help="ordinary networks in place of the presets: these, or all"
+        "--networks",
+        nargs="*",
+        metavar="NAME",
+        help="ordinary networks in place of the presets: these, or all that have such a layout",
     )
     parser.add_argument(
         "--layout", choices=LAYOUTS, default=LAYOUTS[0], help=f"of images, with --networks (default: {LAYOUTS[0]})"
@@ -110,13 +114,18 @@ def networks_command(arguments: argparse.Namespace) -> int:
     from birdplane_keras.benchmark.network_tables import print_networks, render_few, render_networks
     from birdplane_keras.benchmark.networks import NETWORKS
     from birdplane_keras.parity.core.disk import write_json
-    from birdplane_keras.reporting.markdown import FEW_NETWORKS_MARKS, NETWORKS_MARKS, check_documents, write_tables
+    from birdplane_keras.reporting import markdown
     from birdplane_keras.run_report import describe_environment
 
     unknown = [name for name in arguments.networks if name not in NETWORKS]
     if unknown:
         raise RequestError(f"expected networks among {', '.join(NETWORKS)}, received {unknown[0]!r}")
-    check_documents(arguments.tables, NETWORKS_MARKS, FEW_NETWORKS_MARKS)
+    renders = {markdown.NETWORKS_MARKS: render_networks, markdown.FEW_NETWORKS_MARKS: render_few}
+    chosen = arguments.networks or list(NETWORKS)
+    if arguments.layout == CHANNELS_FIRST:
+        renders = {markdown.CHANNELS_FIRST_MARKS: render_networks}
+        chosen = arguments.networks or [name for name in NETWORKS if NETWORKS[name].is_of_images]
+    markdown.check_documents(arguments.tables, *renders)
     console, errors = Console(), Console(stderr=True)
     found: list = []
     report = {
@@ -126,7 +135,7 @@ def networks_command(arguments: argparse.Namespace) -> int:
         "networks": found,
     }
     for network in run_networks(
-        arguments.networks or list(NETWORKS),
+        chosen,
         layout=arguments.layout,
         device=arguments.device,
         rounds=rounds,
@@ -139,6 +148,5 @@ def networks_command(arguments: argparse.Namespace) -> int:
     print_networks(report, console)
     console.print(f"Written: {out / 'networks.json'}", soft_wrap=True)
     if arguments.tables:  # of all networks
-        tables = {NETWORKS_MARKS: render_networks(report), FEW_NETWORKS_MARKS: render_few(report)}
-        write_tables(arguments.tables, tables)
+        markdown.write_tables(arguments.tables, {marks: render(report) for marks, render in renders.items()})
     return 0

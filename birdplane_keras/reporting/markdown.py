@@ -21,6 +21,9 @@ REPRODUCTION_MARKS = Marks(
 )
 SPEED_MARKS = Marks("<!-- speed: begin, written by scripts/benchmark.py -->", "<!-- speed: end -->")
 NETWORKS_MARKS = Marks("<!-- networks: written by scripts/benchmark.py -->", "<!-- end of the networks -->")
+CHANNELS_FIRST_MARKS = Marks(
+    "<!-- networks, channels first: written by scripts/benchmark.py -->", "<!-- end of the networks, channels first -->"
+)
 FEW_NETWORKS_MARKS = Marks(
     "<!-- networks in short: written by scripts/benchmark.py -->", "<!-- end of the short table -->"
 )
