@@ -1,6 +1,7 @@
 """Runs a piece of a step on trial: sees every tensor that it reads and writes, and can take the writes back."""
 
 import weakref
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ class Journal(TorchDispatchMode):
         self.outside: dict[int, torch.Tensor] = {}  # id -> tensor, in order of first use
         self._before: dict[int, torch.Tensor] = {}  # id -> value before the first use
         self._marked: set[int] = set()  # ids of what an operation's schema says it writes
-        self._made: dict[int, torch.Tensor] = {}  # kept alive, so that no id is used twice
+        self._made: dict[int, weakref.ref] = {}  # id -> what an operation made, as long as somebody holds it
         self.calls = 0  # operations that ran
         self.lifted: set[int] = set()  # ids of what Python numbers were made into
         self.draws = False  # whether any of them may draw from PyTorch's own generators
@@ -44,8 +45,13 @@ class Journal(TorchDispatchMode):
         result = func(*args, **kwargs)
         for tensor in tensors_in(result):
             if id(tensor) not in self.outside:
-                self._made[id(tensor)] = tensor
+                self._made[id(tensor)] = weakref.ref(tensor, partial(self._forget, id(tensor)))
         return result
+
+    def _forget(self, key: int, reference: weakref.ref) -> None:
+        """Lets another tensor have the id of one that nobody holds any more."""
+        if self._made.get(key) is reference:
+            del self._made[key]
 
     def _add_outside(self, tensor: torch.Tensor) -> None:
         if id(tensor) not in self.outside:
@@ -84,7 +90,7 @@ class Journal(TorchDispatchMode):
                 if not unchanged(self.outside[key], before):
                     self.outside[key].copy_(before)
         self._before.clear()
-        references = [weakref.ref(tensor) for tensor in self._made.values()]
+        references = list(self._made.values())
         self._made.clear()
         self._survivors = [tensor for reference in references if (tensor := reference()) is not None]
         for tensor in self._survivors:

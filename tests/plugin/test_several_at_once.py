@@ -93,7 +93,7 @@ def test_validation_of_each_epoch_takes_several_and_training_does_not():
         {"verbose": 1},
         {"steps": 5},
     ],
-    ids=str,
+    ids=["listening", "joining", "progress", "steps"],
 )
 def test_one_by_one_where_somebody_hears_of_each(settings):
     model = attached()

@@ -1,6 +1,7 @@
 """The parts of the plugin, each alone: journal, trace, rewrites, layout, watch."""
 
 import cProfile
+import weakref
 
 import keras
 import numpy as np
@@ -233,3 +234,18 @@ def test_a_number_in_a_closure_is_watched():
     first = model.train_on_batch(x, y)
     scale = 4.0
     assert model.train_on_batch(x, y) == pytest.approx(2 * first)
+
+
+def test_a_trial_lets_go_of_what_the_step_lets_go_of():
+    """Else a trial would hold all that a step makes at once. What is held is known as made."""
+    with Journal() as journal:
+        held = torch.ones(3) * 2
+        gone = weakref.ref(held + 1)
+        again = held + 2
+    assert gone() is None
+    assert journal.has_made(held)
+    assert journal.has_made(again)
+    assert not journal.has_made(torch.ones(3))
+    assert len(journal.outside) <= 1  # at most the ones
+    journal.roll_back()
+    assert {id(held), id(again)} <= journal.survivors()
