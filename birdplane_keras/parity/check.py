@@ -12,7 +12,6 @@ import torch
 from birdplane_keras.errors import PairError, first_line
 from birdplane_keras.keras_warnings import own_warnings_ignored
 from birdplane_keras.parity.causes.diagnose import diagnose
-from birdplane_keras.parity.causes.masks import all_repaired
 from birdplane_keras.parity.core.check import first_failure
 from birdplane_keras.parity.core.judge import judge, verdict
 from birdplane_keras.parity.core.result import Result
@@ -21,6 +20,7 @@ from birdplane_keras.parity.core.training import Training
 from birdplane_keras.parity.pair import Pair, count_examples
 from birdplane_keras.parity.sides.bench import PairBench
 from birdplane_keras.parity.sides.forward import ForwardBench
+from birdplane_keras.parity.sides.keras_host import KerasHost
 from birdplane_keras.parity.sides.loaders import is_loader, with_arrays
 from birdplane_keras.parity.sides.memory import memory_given_back
 from birdplane_keras.parity.sides.modes import device_of, precisions
@@ -110,7 +110,9 @@ def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Resul
     failed = first_failure(result.checks)
     given = dict(STARTS.get(failed.name, {})) if failed is not None else {}
     told = f"with the reference's {failed.name}" if failed is not None and given else "with this mapping"
-    repaired = [finding for finding in result.diagnosis if finding.repaired is not None]
+    repaired = [finding.repaired for finding in result.diagnosis if finding.repaired is not None]
+    if repaired:
+        result = replace(result, diagnosis=[replace(finding, repaired=None) for finding in result.diagnosis])
     told = "with this fix" if repaired else told
     for finding in result.diagnosis:
         given |= finding.settled
@@ -118,7 +120,7 @@ def with_the_rest(result: Result, pair: Pair, *, steps: int, seed: int) -> Resul
     if failed is None or not (changed or repaired):
         return result
     try:
-        with all_repaired(repaired):
+        with KerasHost.together(repair() for repair in repaired):
             rest = check_parity(replace(pair, **changed), steps=steps, seed=seed)
     except PairError as error:
         return replace(result, notes=[*result.notes, f"{told} the port fails: {error}"])

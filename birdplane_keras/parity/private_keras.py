@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras.src.backend.common.masking import get_keras_mask
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch import random as torch_random
 
@@ -15,20 +16,14 @@ def layers_of(layer: Any, *, include_self: bool = True) -> list[Any]:
     return list(layer._flatten_layers(include_self=include_self))
 
 
-def recorded_masks(model: Any, layer: Any) -> list[Any]:
-    """Returns the operations of functional models that compare what a layer takes: masks that were made as they were.
+def recorded_masks(layer: Any) -> list[Any]:
+    """Returns the operations that made a layer's masks as functional models were built.
 
-    A layer that takes a mask as an argument keeps the one that it was called with, not its maker.
+    Such a model keeps what its layers were called with, their masks too, and computes these again at each call.
     """
-    taken = {id(tensor) for node in layer._inbound_nodes for tensor in node.input_tensors}
-    graphs = [getattr(each, "_functional", None) or each for each in layers_of(model)]  # of a Sequential, or its own
-    return [
-        operation
-        for graph in graphs
-        for operation in getattr(graph, "operations", ())
-        if type(operation).__name__ == "NotEqual"
-        and any(id(tensor) in taken for node in operation._inbound_nodes for tensor in node.input_tensors)
-    ]
+    masks = [get_keras_mask(tensor) for node in layer._inbound_nodes for tensor in node.output_tensors]
+    made = [history.operation for mask in masks if (history := getattr(mask, "_keras_history", None)) is not None]
+    return list(dict.fromkeys(made))
 
 
 def seeds_of(layer: Any) -> list[Any]:

@@ -44,6 +44,7 @@ from birdplane_keras.user_code import warning_level
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("auto", "epoch", "step", "never")
 MOST_AUDITS_FAILED = 2
+STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}  # set by anybody
 
 
 class Attachment:
@@ -97,7 +98,12 @@ class Attachment:
         one_step = self._stock[kind] if reason is not None else lambda data: self._step(kind, data)
 
         def function(batches: list) -> Any:
-            return result_of(kind, [one_step(data) for data in batches])
+            results = [one_step(batches[0])]
+            for data in batches[1:]:
+                if getattr(model, STOPS[kind], False):
+                    break
+                results.append(one_step(data))
+            return result_of(kind, results)
 
         setattr(model, f"{kind}_function", function)
 

@@ -73,7 +73,14 @@ def result_of(kind: str, results: Sequence[Any]) -> Any:
     """Returns what a function returns of the steps that it made: the last logs, or all predictions as one batch's."""
     if len(results) == 1 or kind != "predict":
         return results[-1]
-    return tree.map_structure(lambda *parts: torch.cat(parts), *results)
+    return tree.map_structure(joined, *results)
+
+
+def joined(*parts: Any) -> Any:
+    """Returns the outputs of several batches as one; what a model returns that is no tensor as `predict` joins it."""
+    if all(isinstance(part, torch.Tensor) for part in parts):
+        return torch.cat(parts)
+    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
 
 def with_leaves(data: Any, leaves: Sequence[torch.Tensor], now: Sequence[torch.Tensor]) -> Any:

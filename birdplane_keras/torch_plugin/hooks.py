@@ -13,8 +13,14 @@ from birdplane_keras.torch_plugin.batches import result_of
 from birdplane_keras.torch_plugin.entries import Entries
 from birdplane_keras.torch_plugin.indexed import take_by_index
 from birdplane_keras.torch_plugin.listeners import leave_unheard, nobody_hears
+from birdplane_keras.torch_plugin.private_keras import STOCK_LOOPS
 
 KINDS = ("train", "test", "predict")
+
+
+def never() -> bool:
+    """Several batches are not taken at once by a loop that is not Keras' own, nor by `fit`."""
+    return False
 
 
 class Hooks:
@@ -38,8 +44,8 @@ class Hooks:
     ) -> None:
         self._model, self._audits, self._entries, self._start = model, audits, entries, start
         self._refused = refused
-        self._iterators: weakref.WeakSet[Any] = weakref.WeakSet()  # which may hand over several batches at once
-        self._are_in = False
+        self._iterators: weakref.WeakSet[Any] = weakref.WeakSet()  # which hand over several batches at once
+        self._are_put_in = False
 
     def put_in(self) -> None:
         """Makes the model ask, and tell; a loop that is running finds its function changed."""
@@ -47,16 +53,16 @@ class Hooks:
             vars(self._model)[f"make_{kind}_function"] = self._maker(kind)
             self._make_anew(kind)
         vars(self._model)["reset_metrics"] = self._reset_metrics
-        self._are_in = True
+        self._are_put_in = True
 
     def take_out(self) -> None:
         """Gives the model its own functions back."""
-        self._are_in = False
+        self._are_put_in = False
         for kind in KINDS:
             vars(self._model).pop(f"make_{kind}_function", None)
             self._make_anew(kind)
             if self._iterators and getattr(self._model, f"{kind}_function") is not None:  # an epoch is going on
-                self._until_one_comes_alone(kind)
+                self._batch_by_batch(kind)
         vars(self._model).pop("reset_metrics", None)
 
     def _make_anew(self, kind: str) -> None:
@@ -66,8 +72,11 @@ class Hooks:
         if had:
             getattr(self._model, f"make_{kind}_function")()
 
-    def _until_one_comes_alone(self, kind: str) -> None:
-        """Calls the model's own function for each of several batches, as it looks at the first alone."""
+    def _batch_by_batch(self, kind: str) -> None:
+        """Calls the model's own function, which looks at the first alone of several batches, for each of them.
+
+        It is in its place again when a batch comes by itself.
+        """
         name, own = f"{kind}_function", getattr(self._model, f"{kind}_function")
 
         def function(batches: list[Any]) -> Any:
@@ -84,10 +93,13 @@ class Hooks:
             self._entries.drop_replaced()
         type(self._model).reset_metrics(self._model)
 
-    def _may_take_several(self, kind: str, callbacks: Any) -> bool:
+    def _may_take_several(self, kind: str, callbacks: Any, iterator: weakref.ref) -> bool:
         """Whether `evaluate` or `predict` may make several steps at once: nobody hears of one, and it is traced."""
-        is_traced = self._are_in and kind not in self._refused
-        return kind != "train" and is_traced and nobody_hears(callbacks, kind)
+        is_traced = self._are_put_in and kind not in self._refused
+        may = is_traced and nobody_hears(callbacks, kind)
+        if may:
+            self._iterators.add(iterator())
+        return may
 
     def _maker(self, kind: str) -> Callable[..., Any]:
         def make_function(force: bool = False) -> Any:
@@ -96,8 +108,9 @@ class Hooks:
             callbacks = frame.f_locals.get("callbacks")
             leave_unheard(callbacks, kind)
             iterator = frame.f_locals.get("epoch_iterator")
-            if take_by_index(iterator, partial(self._may_take_several, kind, callbacks)):
-                self._iterators.add(iterator)
+            is_stock = frame.f_code is STOCK_LOOPS.get({"test": "evaluate"}.get(kind, kind))
+            asked = partial(self._may_take_several, kind, callbacks, weakref.ref(iterator)) if is_stock else never
+            take_by_index(iterator, asked)
             if caller == kind:  # `predict`
                 self._audits.begin(kind)
             elif caller == f"{kind}_on_batch":

@@ -5,6 +5,7 @@ step. Here one call takes the rows of a batch; the loader's own sampler still sa
 """
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -19,10 +20,11 @@ from birdplane_keras.torch_plugin.batches import flatten, look_of, make_known, n
 from birdplane_keras.torch_plugin.private_keras import ArrayDataAdapter, get_device
 
 MOST_AT_ONCE = 64  # batches
+SHARE_AT_ONCE = 8  # of an epoch's batches no more than an eighth: their outputs are copied
 LARGEST_AT_ONCE = 1 << 20  # bytes of them
 
 
-def take_by_index(epoch_iterator: Any, may_take_several: Callable[[], bool]) -> bool:
+def take_by_index(epoch_iterator: Any, may_take_several: Callable[[], bool]) -> None:
     """Makes an epoch iterator of Keras take its batches by index, where its data are arrays and tensors in memory.
 
     Small batches are handed over several at once where that shows nowhere: Keras' loop takes more time for each of
@@ -31,27 +33,27 @@ def take_by_index(epoch_iterator: Any, may_take_several: Callable[[], bool]) -> 
     Args:
         epoch_iterator: Of `fit`, `evaluate` or `predict`, before its first batch of an epoch; anything else stays.
         may_take_several: Asked as an epoch begins: whether nothing is to happen between one batch and the next.
-
-    Returns:
-        Whether it does, from now on.
     """
     adapter: Any = getattr(epoch_iterator, "data_adapter", None)
     if type(adapter) is not ArrayDataAdapter or "get_torch_dataloader" in vars(adapter):
-        return False
+        return
+    if getattr(adapter, "_num_data_shards", 1) != 1:  # each process takes some of the batches
+        return
+    iterator, at_once = weakref.ref(epoch_iterator), epoch_iterator.steps_per_execution
 
     def get_torch_dataloader() -> Any:
         loader = ArrayDataAdapter.get_torch_dataloader(adapter)
         batches = IndexedBatches(loader, is_shuffled=bool(adapter._shuffle))
         # Within a batch, rows are drawn batch by batch: between two of them the step may draw.
         by_index = batches.leaves is not None and adapter._shuffle != "batch"
-        if at_once == 1 and epoch_iterator.steps_per_epoch is None:
-            batches.at_once = batches.most_at_once() if by_index and may_take_several() else 1
-            hand_over(epoch_iterator, batches.at_once)
+        asking: Any = iterator()
+        if at_once == 1 and asking.steps_per_epoch is None:
+            most = batches.most_at_once() if by_index else 1
+            batches.at_once = most if most > 1 and may_take_several() else 1
+            hand_over(asking, batches.at_once)
         return batches if by_index else loader
 
-    at_once = epoch_iterator.steps_per_execution
     adapter.get_torch_dataloader = get_torch_dataloader
-    return True
 
 
 def hand_over(epoch_iterator: Any, at_once: int) -> None:
@@ -87,7 +89,7 @@ class IndexedBatches:
         """Returns how many batches may be handed over at once."""
         rows = [leaf[:1] for leaf in self.leaves or () if leaf is not None]
         size = self._loader.batch_sampler.batch_size * sum(row.numel() * row.element_size() for row in rows)
-        return max(1, min(MOST_AT_ONCE, LARGEST_AT_ONCE // max(size, 1)))
+        return max(1, min(MOST_AT_ONCE, LARGEST_AT_ONCE // max(size, 1), len(self._loader) // SHARE_AT_ONCE))
 
     def __iter__(self) -> Iterator[Any]:
         iter(self._loader)  # the loader's own iterator draws a number when it is made
@@ -100,6 +102,7 @@ class IndexedBatches:
         size, count = sampler.batch_size, next(len(leaf) for leaf in leaves if leaf is not None)
         order = torch.tensor([*chain.from_iterable(sampler)]) if self._is_shuffled else None
         looks: dict[int, tuple | None] = {}  # of batches of so many rows; None where tensors lie deeper
+        make_known(None, None)  # what a step that failed has left
         try:
             for start in range(0, count, size):
                 if order is None:

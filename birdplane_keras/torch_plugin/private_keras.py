@@ -1,6 +1,7 @@
 """What the plugin imports of Keras that Keras does not publish, for each version from the lowest that is supported."""
 
 import functools
+import inspect
 from typing import Any
 
 import keras
@@ -30,6 +31,7 @@ __all__ = [
     "ANNOUNCEMENTS",
     "SGD",
     "SGD_ADDS_MULTIPLES",
+    "STOCK_LOOPS",
     "STOCK_TRAINER",
     "TORCH_OPTIMIZERS",
     "ArrayDataAdapter",
@@ -72,6 +74,8 @@ TORCH_OPTIMIZERS: dict[str, type] = {
 }
 STOCK_TRAINER: type = getattr(trainer, "TorchTrainer", None) or trainer.Trainer  # the latter from 3.16 on
 # Name of a method by which a list of callbacks tells of a batch -> Keras' own.
+# The loops of a plain Keras: a subclass may have written its own after them.
+STOCK_LOOPS = {name: inspect.unwrap(getattr(STOCK_TRAINER, name)).__code__ for name in ("fit", "evaluate", "predict")}
 ANNOUNCEMENTS = {
     name: getattr(CallbackList, name)
     for kind in ("train", "test", "predict")

@@ -1,13 +1,26 @@
 """A mask that reaches layers on one side only is named, with what repairs it, and what is behind it is told, too."""
 
+import pickle
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import torch
-from keras import layers
+from keras import layers, ops
 from torch import nn
 
-from birdplane_keras.catalogue.networks import CLASSES, FEATURES, STEPS, WORDS, Words, join, lstm, words_pair
+from birdplane_keras.catalogue.networks import (
+    CLASSES,
+    FEATURES,
+    STEPS,
+    WORDS,
+    Words,
+    join,
+    lstm,
+    words_pair,
+    words_port,
+)
 from birdplane_keras.parity import check_parity
 from parity.judging import judged
 
@@ -20,6 +33,10 @@ def sentences(seed=0):
     words = random.integers(1, WORDS, (64, STEPS))
     words[np.arange(STEPS) >= random.integers(STEPS - PADDED, STEPS + 1, 64)[:, None]] = 0
     return words, random.integers(0, CLASSES, 64)
+
+
+def loss_of_tokens(outputs, targets):
+    return nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
 
 class Read(nn.Module):
@@ -91,12 +108,131 @@ def test_a_mask_on_both_sides_or_on_none_is_none(make, packed):
     assert result.verdict == "rounding-only", str(result)
 
 
-def test_the_port_is_left_with_its_masks():
-    model = words_pair(0, module=Words(masked=False)).keras_model
-    embedding = model.layers[0]
-    judged(words_pair(0, module=Words(masked=True), model=model))
-    assert not embedding.mask_zero
-    assert not embedding.supports_masking
+class Both(nn.Module):
+    """The means of two sentences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Embedding(WORDS, FEATURES), nn.Embedding(WORDS, FEATURES)
+        self.head = nn.Linear(2 * FEATURES, CLASSES)
+
+    def forward(self, left, right):
+        return self.head(torch.cat([self.left(left).mean(1), self.right(right).mean(1)], 1))
+
+
+@pytest.mark.parametrize("masked", [(True, True), (False, True)])
+def test_each_layer_that_masks_is_named_and_all_are_repaired(masked):
+    """One alone explains nothing. What is behind them is a rate."""
+    inputs = [keras.Input((STEPS,), dtype="int32") for _ in range(2)]
+    embeddings = [layers.Embedding(WORDS, FEATURES, mask_zero=each, name=f"e{n}") for n, each in enumerate(masked)]
+    means = [layers.GlobalAveragePooling1D()(e(x)) for e, x in zip(embeddings, inputs, strict=True)]
+    model = keras.Model(inputs, layers.Dense(CLASSES)(layers.Concatenate()(means)))
+    (left, targets), (right, _) = sentences(), sentences(1)
+    pair = join(
+        Both(), model, ((left, right), targets), initialisation=False, keras_optimizer=keras.optimizers.SGD(0.5)
+    )
+    mask, rate = judged(pair).diagnosis
+    assert (mask.cause, rate.cause) == ("mask", "learning_rate")
+    assert [fix.text for fix in mask.fixes] == [f"e{n}: mask_zero=False" for n, each in enumerate(masked) if each]
+    assert all(fix.tried for fix in mask.fixes)
+
+
+class Reader(nn.Module):
+    """Two means: one of padded sentences, the other of whole ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.users = nn.Embedding(WORDS, FEATURES), nn.Embedding(WORDS, FEATURES)
+        self.head = nn.Linear(2 * FEATURES, CLASSES)
+
+    def forward(self, words, users):
+        counts = (words != 0).float()[..., None]
+        mean = (self.words(words) * counts).sum(1) / counts.sum(1)
+        return self.head(torch.cat([mean, self.users(users)[:, 0]], 1))
+
+
+def test_an_embedding_that_has_nothing_to_do_with_it_is_not_named():
+    """Though another mistake lies behind."""
+    inputs = [keras.Input((STEPS,), dtype="int32"), keras.Input((1,), dtype="int32")]
+    words, users = (layers.Embedding(WORDS, FEATURES, name=name)(x) for name, x in zip("wu", inputs, strict=True))
+    joined = layers.Concatenate()([layers.GlobalAveragePooling1D()(words), layers.Flatten()(users)])
+    model = keras.Model(inputs, layers.Dense(CLASSES)(joined))
+    left, targets = sentences()
+    data = ((left, np.random.default_rng(0).integers(1, WORDS, (64, 1))), targets)
+    pair = join(Reader(), model, data, initialisation=False, keras_optimizer=keras.optimizers.SGD(0.5))
+    mask, rate = judged(pair).diagnosis
+    assert (mask.fix, rate.cause) == ("w: mask_zero=True", "learning_rate")
+
+
+def test_a_mask_that_was_written_by_hand_is_not_the_embeddings():
+    """The port's own mean leaves out the padding, and so does the reference's; only the LSTM is given a mask."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.lstm = nn.Embedding(WORDS, FEATURES), nn.LSTM(FEATURES, 12, batch_first=True)
+            self.head = nn.Linear(FEATURES + 12, CLASSES)
+
+        def forward(self, x):
+            words, counts = self.words(x), (x != 0).float()[..., None]
+            mean = (words * counts).sum(1) / counts.sum(1)
+            return self.head(torch.cat([mean, self.lstm(words)[1][0][-1]], 1))
+
+    tokens = keras.Input((STEPS,), dtype="int32")
+    words = layers.Embedding(WORDS, FEATURES, mask_zero=True, name="words")(tokens)
+    counts = ops.expand_dims(ops.cast(ops.not_equal(tokens, 0), "float32"), -1)
+    mean = ops.sum(words * counts, 1) / ops.sum(counts, 1)
+    model = keras.Model(tokens, layers.Dense(CLASSES)(ops.concatenate([mean, lstm(FEATURES, 12)(words)], -1)))
+    mask, _ = judged(join(Both(), model, sentences(), initialisation=False)).diagnosis
+    assert (mask.fix, mask.proved) == ("words: mask_zero=False", True)
+
+
+def test_a_mask_behind_another_mistake_is_named_in_the_same_run():
+    """The forward pass has an activation of its own, and the loss leaves out the padding."""
+    words, _ = sentences()
+    embedding = layers.Embedding(WORDS, FEATURES, mask_zero=True, name="words")
+    model = keras.Sequential(
+        [keras.Input((STEPS,), dtype="int32"), embedding, layers.Activation("sigmoid"), layers.Dense(CLASSES)]
+    )
+    module = nn.Sequential(nn.Embedding(WORDS, FEATURES), nn.Tanh(), nn.Linear(FEATURES, CLASSES))
+    data = (words, words % CLASSES)
+    found = judged(join(module, model, data, torch_loss=loss_of_tokens, initialisation=False)).diagnosis
+    assert [(each.cause, each.rung) for each in found] == [("activation", "forward"), ("mask", "loss")], found
+    assert found[1].fixes[0].tried
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_port_is_left_with_its_masks_and_the_result_can_be_pickled(masked):
+    port = words_pair(0, module=Words(masked=masked)).keras_model if masked else words_port(mask_zero=True)
+    embedding, before = port.layers[0], [vars(each).copy() for each in port.layers]
+    result = judged(words_pair(0, module=Words(masked=masked), model=port))
+    assert result.diagnosis[0].cause == "mask"
+    assert (embedding.mask_zero, embedding.supports_masking) == (not masked, not masked)
+    assert all(vars(each).keys() == had.keys() for each, had in zip(port.layers, before, strict=True))
+    assert not any("call" in vars(each) for each in port._functional.operations)
+    assert pickle.loads(pickle.dumps(result.diagnosis)) == result.diagnosis
+
+
+def test_no_warning_of_keras_about_a_mask_on_trial_reaches_the_person():
+    """The embedding is given a mask, which does not get past `Flatten`."""
+    tokens = keras.Input((STEPS,), dtype="int32")
+    words = layers.Embedding(WORDS, FEATURES)(tokens)
+    both = layers.Concatenate()([layers.GlobalAveragePooling1D()(words), layers.Flatten()(words)])
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head = nn.Embedding(WORDS, FEATURES), nn.Linear(FEATURES * (1 + STEPS), CLASSES)
+
+        def forward(self, x):
+            words, counts = self.words(x), (x != 0).float()[..., None]
+            return self.head(torch.cat([(words * counts).sum(1) / counts.sum(1), words.flatten(1)], 1))
+
+    pair = join(Twice(), keras.Model(tokens, layers.Dense(CLASSES)(both)), sentences(), initialisation=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        (mask,) = judged(pair).diagnosis
+    assert (mask.cause, mask.proved) == ("mask", True)
 
 
 def test_a_masking_layer_is_left_out():

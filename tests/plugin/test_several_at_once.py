@@ -6,13 +6,16 @@ import keras
 import numpy as np
 import pytest
 import torch
+from keras.src.backend.torch import trainer
 
 from birdplane_keras import torch_plugin
-from birdplane_keras.torch_plugin import indexed
+from birdplane_keras.torch_plugin import batches, indexed
+from birdplane_keras.torch_plugin.attachment import Attachment
 from plugin.networks import CLASSES, COLUMNS, draw, network
 from plugin.test_listeners import Counting
 
-ROWS = 70  # more than are handed over at once, one by one
+ROWS = 70
+EIGHTHS = [8] * 8 + [6]  # how they are handed over, one by one
 
 
 class JoiningAtPredict(keras.callbacks.Callback):
@@ -48,7 +51,7 @@ def handed_over(model, use):
 
 @pytest.mark.parametrize(
     ("rows", "size", "counts"),
-    [(ROWS, 1, [64, 6]), (64, 1, [64]), (ROWS, 4, [18]), (3, 1, [3]), (1, 1, [1])],
+    [(ROWS, 1, EIGHTHS), (64, 1, [8] * 8), (ROWS, 4, [2] * 9), (600, 1, [64] * 9 + [24]), (3, 1, [1] * 3), (1, 1, [1])],
 )
 def test_they_predict_what_stock_keras_does(rows, size, counts, monkeypatch):
     """The last ones are fewer, and the last batch is shorter; Keras does not warn of it. One by one, no bit differs."""
@@ -72,7 +75,7 @@ def test_they_evaluate_as_stock_keras_does():
     stock = model.evaluate(x, y, batch_size=1, verbose=0)
     torch_plugin.attach(model, strict=True)
     seen, ours = handed_over(model, lambda model: model.evaluate(x, y, batch_size=1, verbose=0))
-    assert seen == [64, 6]
+    assert seen == EIGHTHS
     assert ours == stock
 
 
@@ -82,7 +85,7 @@ def test_validation_of_each_epoch_takes_several_and_training_does_not():
     seen, _ = handed_over(
         model, lambda model: model.fit(draw(8, COLUMNS), draw(8, CLASSES), epochs=2, verbose=0, **data)
     )
-    assert seen == [64, 6] * 2
+    assert seen == EIGHTHS * 2
 
 
 @pytest.mark.parametrize(
@@ -111,8 +114,8 @@ def test_large_batches_come_one_by_one(monkeypatch):
     """So that no more memory is taken: two of them are larger than what may wait."""
     monkeypatch.setattr(indexed, "LARGEST_AT_ONCE", 2 * 4 * COLUMNS * 4 - 1)
     model = attached()
-    seen, _ = handed_over(model, lambda model: model.predict(draw(12, COLUMNS), batch_size=4, verbose=0))
-    assert seen == [1, 1, 1]
+    seen, _ = handed_over(model, lambda model: model.predict(draw(64, COLUMNS), batch_size=4, verbose=0))
+    assert seen == [1] * 16
 
 
 def test_several_steps_of_ones_own_stay_so_many():
@@ -137,12 +140,12 @@ def test_a_step_that_cannot_be_traced_is_made_one_by_one():
 
     model = Own()
     model.compile("sgd", "mse")
-    x = draw(5, COLUMNS)
+    x = draw(16, COLUMNS)
     stock = model.predict(x, batch_size=1, verbose=0)
     with pytest.warns(torch_plugin.TorchPluginWarning):
         torch_plugin.attach(model)
     seen, ours = handed_over(model, lambda model: model.predict(x, batch_size=1, verbose=0))
-    assert seen == [1] * 5
+    assert seen == [1] * 16
     assert np.array_equal(ours, stock)
 
 
@@ -194,3 +197,91 @@ def test_a_validation_that_was_taken_so_is_not_after_the_model_is_detached():
         history = model.fit(draw(8, COLUMNS), draw(8, CLASSES), epochs=2, verbose=0, callbacks=callbacks, **data)
         losses.append(history.history["val_loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+class Odd(keras.Model):
+    """What it returns is a NumPy array, or a dictionary of a tensor and one."""
+
+    def __init__(self, *, nested):
+        super().__init__()
+        self.dense, self.nested = keras.layers.Dense(CLASSES), nested
+
+    def call(self, x):
+        made = self.dense(x)
+        return {"both": made, "numbers": made.detach().numpy()} if self.nested else made.detach().numpy()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_is_no_tensor_is_joined_as_in_stock_keras(nested):
+    model, x = Odd(nested=nested), draw(ROWS, COLUMNS)
+    stock = model.predict(x, batch_size=4, verbose=0)
+    torch_plugin.attach(model)
+    with pytest.warns(torch_plugin.TorchPluginWarning):
+        ours = model.predict(x, batch_size=4, verbose=0)
+    pairs = [(ours[name], stock[name]) for name in stock] if nested else [(ours, stock)]
+    assert all(type(one) is np.ndarray and np.array_equal(one, other) for one, other in pairs)
+
+
+def test_a_loop_of_ones_own_gets_one_batch_at_a_time():
+    """It may look at the first of the list alone, as Keras' own steps do."""
+
+    class Own(keras.Sequential):
+        def evaluate(self, x, y, batch_size):
+            epoch_iterator = trainer.TorchEpochIterator(x=x, y=y, batch_size=batch_size)
+            callbacks = keras.callbacks.CallbackList([], model=self)
+            self.make_test_function()
+            self.reset_metrics()
+            logs = []
+            for _, _, data in epoch_iterator:
+                callbacks.on_test_batch_begin(0)
+                logs.append((len(data), self.test_function(data)))
+                callbacks.on_test_batch_end(0)
+            return logs
+
+    model = Own([keras.Input((COLUMNS,)), keras.layers.Dense(CLASSES)])
+    model.compile("sgd", "mse")
+    torch_plugin.attach(model, strict=True)
+    logs = model.evaluate(draw(ROWS, COLUMNS), draw(ROWS, CLASSES), batch_size=1)
+    assert [count for count, _ in logs] == [1] * ROWS
+
+
+def test_a_step_that_fails_leaves_nothing_to_the_next_run(monkeypatch):
+    model, x = attached(), draw(ROWS, COLUMNS)
+    right = model.predict(x, batch_size=1, verbose=0)
+    step, made = Attachment._step, []
+
+    def failing(self, kind, data):
+        made.append(kind)
+        if len(made) == 3:
+            raise RuntimeError("no more")
+        return step(self, kind, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attachment, "_step", failing)
+        with pytest.raises(RuntimeError, match="no more"):
+            model.predict(x, batch_size=1, verbose=0)
+    assert np.array_equal(model.predict(x, batch_size=1, verbose=0), right)
+    assert not batches._made.known
+
+
+def test_who_stops_a_prediction_stops_it_at_that_batch(monkeypatch):
+    model, x = attached(), draw(ROWS, COLUMNS)
+    model.predict(x, batch_size=1, verbose=0)
+    step, made = Attachment._step, []
+
+    def stopping(self, kind, data):
+        made.append(kind)
+        self.model.stop_predicting = len(made) == 3
+        return step(self, kind, data)
+
+    monkeypatch.setattr(Attachment, "_step", stopping)
+    assert len(model.predict(x, batch_size=1, verbose=0)) == 3
+
+
+def test_a_model_that_is_detached_after_a_run_has_kerass_own_functions():
+    model, x = attached(), draw(ROWS, COLUMNS)
+    model.predict(x, batch_size=1, verbose=0)
+    model.evaluate(x, draw(ROWS, CLASSES), batch_size=1, verbose=0)
+    torch_plugin.detach(model)
+    for kind in ("test", "predict"):
+        assert getattr(model, f"{kind}_function").__module__.startswith("keras")

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from birdplane_keras.parity.causes.case import Case
 from birdplane_keras.parity.causes.hypothesis import Advice, Repair
-from birdplane_keras.parity.causes.search import NEW_DRAWS, SLACK, closeness, distances, widened_by
+from birdplane_keras.parity.causes.search import SLACK, closeness
 from birdplane_keras.parity.core.check import State
 from birdplane_keras.parity.core.finding import Finding, Fix
 from birdplane_keras.parity.core.first_steps import compare_probes
-from birdplane_keras.parity.core.noise import Noise
 from birdplane_keras.parity.core.records import STEP_RUNGS, Probe
 
 NOTHING = Fix(text="look at this place on both sides")
@@ -104,15 +105,13 @@ def agrees(case: Case, port: Probe, rung: str) -> bool:
     noise = case.climb.noise
     if not case.changes:
         return compare_probes(rung, port, case.reference, noise).state is not State.FAILED
-    explained = STEP_RUNGS.index(rung) < STEP_RUNGS.index(case.rung)
-    slack = max(SLACK, closeness(rung, case.port, case.reference, noise)) if explained else SLACK
-    if closeness(rung, port, case.reference, noise) <= slack:
+    slack = SLACK
+    if STEP_RUNGS.index(rung) < STEP_RUNGS.index(case.rung):
+        before = closeness(rung, case.port, case.reference, noise)
+        slack = max(SLACK, before) if np.isfinite(before) else SLACK
+    if closeness(rung, port, case.reference, noise, blank=True) <= slack:
         return True
-    jumps: Noise | None = None
-    for nudge in range(NEW_DRAWS):
-        drawn = case.probe(case.changes, nudge=nudge)
-        jumps = jumps if drawn is None else distances(case.reference, drawn, jumps)
-    return jumps is not None and closeness(rung, port, case.reference, widened_by(noise, jumps)) <= slack
+    return closeness(rung, port, case.reference, case.noise_of_changed, blank=True) <= slack
 
 
 def breaks_later(case: Case) -> bool:

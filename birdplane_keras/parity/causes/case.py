@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from birdplane_keras.parity.causes.budget import Budget
+from birdplane_keras.parity.causes.search import NEW_DRAWS, distances, widened_by, with_unmeasured
 from birdplane_keras.parity.core.check import Check
 from birdplane_keras.parity.core.climb import Climb
-from birdplane_keras.parity.core.records import UPDATES, Probe
+from birdplane_keras.parity.core.noise import Noise
+from birdplane_keras.parity.core.records import STEP_RUNGS, UPDATES, Probe
 from birdplane_keras.parity.pair import Pair
 from birdplane_keras.parity.private_keras import layers_of
 from birdplane_keras.parity.sides.bench import PairBench
@@ -116,6 +118,20 @@ class Case:
     def plan(self) -> list[np.ndarray]:
         """The batches of the first steps."""
         return self.climb.plan
+
+    @cached_property
+    def noise_of_changed(self) -> Noise:
+        """The noise, with that of tensors that only the changed reference has, and wider where its copies jump."""
+
+        def draw(nudge: int) -> Probe | None:
+            return self.probe(self.changes, nudge=nudge)
+
+        noise = with_unmeasured(self.climb.noise, self.reference, STEP_RUNGS, draw)
+        jumps: Noise | None = None
+        for nudge in range(NEW_DRAWS):
+            drawn = draw(nudge)
+            jumps = jumps if drawn is None else distances(self.reference, drawn, jumps)
+        return noise if jumps is None else widened_by(noise, jumps)
 
     @cached_property
     def called_layers(self) -> list[Any]:

@@ -239,7 +239,9 @@ def named_otherwise(case: Case) -> list[Finding]:
     """Returns what is known of a place that no known mistake of the reference explains; unknown, or nothing."""
     if case.rung in UPDATES:
         return in_doubt(case)
-    repaired = None if case.changes else explain_layer(case)
+    if case.changes:  # what else differs is seen as the walk goes on
+        return [replace(found, repaired=None) for found in read_masks(case)]
+    repaired = explain_layer(case)
     return [] if repaired is None else [repaired]
 
 

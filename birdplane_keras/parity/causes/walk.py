@@ -163,7 +163,7 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     if stands:
         best = search_names(case, stand)
     further = 0 if best is None or stand is None else reach(case, stand.change)
-    if best is not None and best.explained < least(case, further):
+    if best is not None and best.explained < least(case, best, stand, further):
         best = None  # too few numbers agree to name it by
     if best is None:
         name = None if stand is None or stand.complete else name_of(case, stand)
@@ -182,13 +182,16 @@ def explain_place(case: Case, port: PortStep | None) -> Found:
     return Found(case=case, place=place, names=best.hypothesis.members, change=change)
 
 
-def least(case: Case, further: int) -> int:
+def least(case: Case, best: Explanation, stand: Stand | None, further: int) -> int:
     """Returns how many rungs a known mistake must explain: no more than the port's own operations do, if they stand.
 
-    Where something else differs at the next rung, too, nothing that is done here explains that.
+    Where something else differs at the next rung, too, nothing that is done here explains that. A loss is one number:
+    there, the reference has to come to it by numbers that the port has, too.
     """
     usual = LEAST.get(case.rung, 1)
-    return min(usual, further) if further else usual
+    if not further or (case.rung == "loss" and stand is not None and not stand.gains(best.hypothesis.change)):
+        return usual
+    return min(usual, further)
 
 
 def found_update(case: Case, place: Place | None, change: Change) -> Found:

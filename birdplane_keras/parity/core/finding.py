@@ -42,7 +42,7 @@ class Finding:
             read off both sides as it is.
         settled: Settings of the pair with which what else differs can be judged.
         repaired: Within it, the port does not make the mistake, so that what else differs can be judged; `None` where
-            the reference was changed in its place.
+            the reference was changed in its place, and in what `check_parity` returns.
     """
 
     cause: str
@@ -54,7 +54,7 @@ class Finding:
     graphs: Sequence[Mapping[str, Any]] = ()
     proved: bool = False
     settled: Mapping[str, Any] = field(default_factory=dict)
-    repaired: Callable[[], AbstractContextManager[None]] | None = None
+    repaired: Callable[[], AbstractContextManager[None]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def fix(self) -> str:
