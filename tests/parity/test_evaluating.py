@@ -60,7 +60,7 @@ def test_predictions_that_agree_part_nowhere(monkeypatch):
         found.append(place_in_evaluation(case))
         return
 
-    monkeypatch.setattr("birdplane_keras.parity.causes.walk.find_place", lambda case, port: seen(case))
+    monkeypatch.setattr("birdplane_keras.parity.causes.walk.find_place", lambda case, port, **_: seen(case))
     judged(pair_of(layers.Activation("tanh"), keras_optimizer=keras.optimizers.SGD(0.02)))
     assert found
     assert set(found) == {None}
