@@ -44,7 +44,7 @@ from birdplane_keras.user_code import warning_level
 PLUGIN_ATTRIBUTE = "_birdplane_torch_plugin"  # where an attached model keeps its attachment
 AUDITS = ("auto", "epoch", "step", "never")
 MOST_AUDITS_FAILED = 2
-STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}  # set by anybody
+STOPS = {"test": "stop_evaluating", "predict": "stop_predicting"}  # who sets it waits for one batch at most
 
 
 class Attachment:
@@ -100,7 +100,7 @@ class Attachment:
         def function(batches: list) -> Any:
             results = [one_step(batches[0])]
             for data in batches[1:]:
-                if getattr(model, STOPS[kind], False):
+                if kind in STOPS and getattr(model, STOPS[kind], False):
                     break
                 results.append(one_step(data))
             return result_of(kind, results)
