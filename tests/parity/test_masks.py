@@ -82,7 +82,7 @@ def built(*, mask_zero):
     return model
 
 
-@pytest.mark.parametrize("make", [functional, built])
+@pytest.mark.parametrize("make", [functional, pytest.param(built, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_mask_on_one_side_is_named_and_repaired_and_the_rest_is_told(make, packed):
     """The LSTM's second bias is a mistake of its own, which the mask hid."""

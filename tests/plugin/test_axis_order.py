@@ -58,7 +58,7 @@ def trained(name: str, engine: str | None) -> keras.Model:
     return model
 
 
-FIRST = ("convolutions", "between", "drops without a seed")  # of which the others are brothers
+FIRST = ("convolutions", "drops without a seed")  # of which the others are brothers
 
 
 @pytest.mark.parametrize("engine", [pytest.param("exact", marks=pytest.mark.slow), "fused"])

@@ -275,7 +275,7 @@ def test_a_recurrent_operation_finds_its_gradients_with_and_without_a_record(kin
             assert torch.equal(ours, torch.empty(0) if place in unneeded else theirs)
 
 
-@pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+@pytest.mark.parametrize("layer", [layers.LSTM, pytest.param(layers.GRU, marks=pytest.mark.slow), layers.SimpleRNN])
 def test_kernels_of_recurrent_layers_lie_as_pytorch_reads_them(layer):
     cell = trained(layer(6), (5, 4), "exact").layers[0].cell
     assert all(kernel.value.t().is_contiguous() for kernel in (cell.kernel, cell.recurrent_kernel))
