@@ -108,7 +108,7 @@ class Hooks:
             callbacks = frame.f_locals.get("callbacks")
             leave_unheard(callbacks, kind)
             iterator = frame.f_locals.get("epoch_iterator")
-            is_stock = frame.f_code is STOCK_LOOPS.get({"test": "evaluate"}.get(kind, kind))
+            is_stock = frame.f_code is STOCK_LOOPS.get(kind)
             asked = partial(self._may_take_several, kind, callbacks, weakref.ref(iterator)) if is_stock else never
             take_by_index(iterator, asked)
             if caller == kind:  # `predict`

@@ -74,8 +74,11 @@ TORCH_OPTIMIZERS: dict[str, type] = {
 }
 STOCK_TRAINER: type = getattr(trainer, "TorchTrainer", None) or trainer.Trainer  # the latter from 3.16 on
 # Name of a method by which a list of callbacks tells of a batch -> Keras' own.
-# The loops of a plain Keras: a subclass may have written its own after them.
-STOCK_LOOPS = {name: inspect.unwrap(getattr(STOCK_TRAINER, name)).__code__ for name in ("fit", "evaluate", "predict")}
+# Keras' own loops that may take several batches at once: a subclass may have written its own after them.
+STOCK_LOOPS = {
+    kind: inspect.unwrap(getattr(STOCK_TRAINER, name)).__code__
+    for kind, name in (("test", "evaluate"), ("predict",) * 2)
+}
 ANNOUNCEMENTS = {
     name: getattr(CallbackList, name)
     for kind in ("train", "test", "predict")
